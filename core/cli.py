@@ -1,0 +1,97 @@
+"""The command line of every task: ``python -m tasks.<task>.<command>``.
+
+Arguments are parsed before torch or MLflow is imported, so ``--help`` and a wrong flag answer at once. Errors
+that a user can cause are one line; ``--debug`` shows where they come from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.config import ExportConfig, parse
+from core.errors import ConfigError, SkipwayError
+from core.task import Task
+
+DESCRIPTIONS = {
+    "train": "Trains, tests against baselines, reports, packages and registers a model.",
+    "evaluate": "Scores a trained model and the baselines on data.",
+    "predict": "Applies a trained model to files.",
+    "export": "Writes a trained model for other runtimes and checks that it gives the same output.",
+}
+
+
+def main(task: Task, command: str, argv: list[str] | None = None) -> int:
+    """Runs one command of a task; returns the exit code.
+
+    Args:
+        task: The task.
+        command: ``train``, ``evaluate``, ``predict`` or ``export``.
+        argv: Arguments; those of the process when not given.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    try:
+        config, resume = _parse(task, command, argv)
+        run: Callable[..., int] = importlib.import_module(f"core.commands.{command}").run
+        return run(task, config) if resume is None else run(task, config, resume)
+    except SkipwayError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parse(task: Task, command: str, argv: list[str]) -> tuple[Any, str | None]:
+    examples = "\n".join(f"  {line}" for line in task.examples.get(command, ()))
+    resume = None
+    if command == "train":
+        argv, resume = _resumed(task, argv)
+    classes = {
+        "train": task.config_class,
+        "evaluate": task.evaluate_class,
+        "predict": task.predict_class,
+        "export": ExportConfig,
+    }
+    config = parse(
+        classes[command],
+        argv,
+        prog=f"python -m tasks.{task.name}.{command}",
+        description=DESCRIPTIONS[command],
+        epilog=f"Examples:\n{examples}" if examples else "",
+        models=task.models if command == "train" else None,
+        default_config=default_config(task) if command == "train" and resume is None else None,
+        extra=RESUME_HELP if command == "train" else {},
+    )
+    return config, resume
+
+
+RESUME_HELP = {"--resume": "Continue a run: its id, its folder or `last`; its configuration applies."}
+
+
+def default_config(task: Task) -> Path:
+    """Returns the ``configs/default.yaml`` of a task."""
+    folder = importlib.import_module(f"tasks.{task.name}").__path__[0]
+    return Path(folder) / "configs" / "default.yaml"
+
+
+def _resumed(task: Task, argv: list[str]) -> tuple[list[str], str | None]:
+    """Takes ``--resume X`` out of ``argv`` and puts the configuration of that run in front."""
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--resume=") else [word])]
+    if "--resume" not in words:
+        return argv, None
+    at = words.index("--resume")
+    if at + 1 == len(words):
+        raise ConfigError("--resume needs a run: its id, its folder or `last`")
+    from core.track.folder import find_run
+
+    output = next((words[i + 1] for i, w in enumerate(words[:-1]) if w == "--output"), "runs")
+    folder = find_run(Path(output), words[at + 1], task.name)
+    return ["--config", str(folder / "config.yaml"), *words[:at], *words[at + 2 :]], str(folder)

@@ -1,0 +1,48 @@
+"""``evaluate``: a trained model and the baselines on data, its own or other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from core.commands.load import load_predictor
+from core.commands.results import compare, results_table
+from core.task import Evaluation, Task
+from core.train.hardware import keep_large_allocations
+
+
+def run(task: Task, config: Any) -> int:
+    """Writes metrics.json, samples.csv and figures, and prints the table of results; returns 0."""
+    keep_large_allocations()
+    console = Console(highlight=False)
+    data = task.load(config)
+    package, predictor = load_predictor(task, config, console)
+    metric = task.primary_metric(config, data)
+    console.print(f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}", markup=False)
+    trained_on = package.metadata.get("data", {})
+    if trained_on and trained_on.get("digest") != data.digest:
+        console.print(f"           the model was trained on {trained_on.get('name')}: this is a zero-shot test")
+    for note in data.notes:
+        console.print(f"           {note}", markup=False)
+    with console.status("testing and scoring the baselines"):
+        results: dict[str, Evaluation] = {"model": task.evaluate(predictor, config, data)}
+        results |= task.baselines(config, data)
+    rows = compare(results, metric, task.higher_is_better)
+    output = Path(config.output)
+    output.mkdir(parents=True, exist_ok=True)
+    record = {
+        "model": str(package.folder),
+        "data": {"name": data.name, "size": data.size, "digest": data.digest},
+        "metrics": {method: result.metrics for method, result in results.items()},
+    }
+    (output / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if (samples := results["model"].rows) is not None:
+        samples.to_csv(output / "samples.csv", index=False)
+    for name, figure in task.figures(predictor, config, data, results):
+        figure.savefig(output / f"{name}.png", dpi=120, bbox_inches="tight")
+    console.print(results_table(rows, f"{task.title} on {data.name}, held-out data", task.title))
+    console.print(f"written    {output}: metrics.json, samples.csv, figures", markup=False, soft_wrap=True)
+    return 0

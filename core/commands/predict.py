@@ -1,0 +1,29 @@
+"""``predict``: domain files in, domain files out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from core.commands.load import load_predictor
+from core.errors import ConfigError
+from core.task import Task
+from core.train.hardware import keep_large_allocations
+
+
+def run(task: Task, config: Any) -> int:
+    """Predicts every input; returns 1 when some could not be read, after the others were written."""
+    if config.input is None or config.output is None:
+        raise ConfigError("predict needs --input FILE|FOLDER and --output FILE|FOLDER")
+    if not Path(config.input).exists():
+        raise ConfigError(f"--input {config.input} does not exist")
+    keep_large_allocations()
+    console = Console(highlight=False)
+    _, predictor = load_predictor(task, config, console)
+    failures = task.predict(predictor, config)
+    for failure in failures:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,57 @@
+"""The table of results: the model, its baselines, and by how much it is better."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from core.task import Evaluation
+
+
+@dataclass
+class Comparison:
+    """One metric on one part of the data.
+
+    Attributes:
+        name: ``Yearly/mape``, or ``mape`` for the whole set.
+        values: Method to value, the model under ``"model"``.
+        best: Baseline with the best value, ``None`` when there is none.
+        gain: Improvement over it in percent of its value; negative when the model is worse.
+    """
+
+    name: str
+    values: dict[str, float]
+    best: str | None
+    gain: float
+
+
+def compare(results: dict[str, Evaluation], metric: str, higher_is_better: bool) -> list[Comparison]:
+    """Compares the model with every baseline, for the primary metric and its parts, the whole set last."""
+    names = [name for name in results["model"].metrics if name.split("/")[-1] == metric]
+    rows = []
+    for name in sorted(names, key=lambda n: n == metric):
+        values = {method: r.metrics[name] for method, r in results.items() if name in r.metrics}
+        baselines = {m: v for m, v in values.items() if m != "model" and math.isfinite(v)}
+        sign = 1 if higher_is_better else -1
+        best = max(baselines, key=lambda m: sign * baselines[m]) if baselines else None
+        gain = math.nan
+        if best is not None and baselines[best]:
+            gain = 100 * sign * (values["model"] - baselines[best]) / abs(baselines[best])
+        rows.append(Comparison(name, values, best, gain))
+    return rows
+
+
+def results_table(rows: list[Comparison], title: str, model: str) -> Table:
+    """Draws the comparison; a loss against the best baseline is shown as plainly as a gain."""
+    table = Table(title=title)
+    table.add_column("metric")
+    for method in rows[0].values:
+        table.add_column(model if method == "model" else method, justify="right")
+    table.add_column("better than the best baseline by", justify="right")
+    for row in rows:
+        colour = "green" if row.gain > 0 else "red"
+        gain = f"[{colour}]{row.gain:+.1f} %[/] ({row.best})" if row.best else "no baseline"
+        table.add_row(row.name, *(f"{value:.4g}" for value in row.values.values()), gain)
+    return table

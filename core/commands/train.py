@@ -1,0 +1,213 @@
+"""``train``: data check, fit, test, baselines, figures, report, package, registration."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from core.commands.results import compare, results_table
+from core.config import dump_config, flatten, parse_duration, per_part, to_dict
+from core.errors import ConfigError, Interrupted, SkipwayError
+from core.report.html import write_report
+from core.task import Evaluation, Part, Task
+from core.track.package import Package, load_package, save_package
+from core.track.promotion import Score, load_policy
+from core.track.registry import promote_if_better, register
+from core.track.run import NullRun, Run
+from core.track.store import public_uri, resolve_uri
+from core.train import distributed
+from core.train.hardware import choose_device, choose_precision, keep_large_allocations
+from core.train.loop import Observer, Trainer
+from core.train.memory import recompute_branches
+from core.train.seeds import derive_seed, seed_everything
+from core.train.signals import StopSignals
+
+SYSTEM_SECONDS = 10.0  # between two readings of the machine's load
+
+
+def run(task: Task, config: Any, resume: str | None = None) -> int:
+    """Trains one model; returns 0, or raises a :class:`core.errors.SkipwayError`.
+
+    Args:
+        task: The task.
+        config: Its configuration.
+        resume: Folder of a run to continue.
+    """
+    if config.train.tune_allocator:
+        keep_large_allocations()
+    device = choose_device(config.train.device)
+    dtype, reason = choose_precision(config.train.precision, device)
+    world = distributed.start(device)
+    console = Console(quiet=not world.is_main, highlight=False)
+    seed_everything(config.seed, deterministic=config.train.deterministic)
+    try:
+        # Data and model are checked before a run exists, so that a typo leaves nothing behind.
+        data = task.load(config)
+        parts = task.parts(config, data)
+        metric = task.primary_metric(config, data)
+        lines = [
+            f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}",
+            *(f"           {note}" for note in [*data.notes, *task.notes(config, data)]),
+            f"device     {device}, {reason}, {torch.get_num_threads()} threads, {world.size} process(es)",
+        ]
+        for line in lines:
+            console.print(line, markup=False)
+        run = _open_run(task, config, resume, world, console)
+        try:
+            _fit(parts, config, run, console, device=device, dtype=dtype)
+            if isinstance(run, Run):
+                _finish(task, config, data, parts, run, console, metric)
+        except BaseException as error:
+            run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
+            if isinstance(error, SkipwayError):
+                raise type(error)(f"{error}; continue with --resume {run.id}") from error
+            raise
+        return 0
+    finally:
+        distributed.stop()
+
+
+def _open_run(
+    task: Task, config: Any, resume: str | None, world: distributed.World, console: Console
+) -> Run | NullRun:
+    """Opens the run on rank 0; the others learn its folder."""
+    if not world.is_main:
+        return NullRun(Path(distributed.broadcast_text("")))
+    uri = resolve_uri(config.tracking)
+    root = Path(config.output)
+    if resume:
+        run = Run.open(root, resume, uri, task.name)
+    else:
+        run = Run.create(task.name, root, uri)
+    console.print(f"run        {run.folder}", markup=False, soft_wrap=True)
+    console.print(f"tracking   {public_uri(uri) if uri else 'off'}", markup=False, soft_wrap=True)
+    run.save_config(dump_config(config))
+    run.start(seed=config.seed, system_metrics=SYSTEM_SECONDS)
+    run.log_params(flatten(to_dict(config)))
+    distributed.broadcast_text(str(run.folder))
+    return run
+
+
+def _fit(
+    parts: list[Part],
+    config: Any,
+    run: Run | NullRun,
+    console: Console,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Fits the parts in turn under one progress bar; parts that a resumed run has finished are skipped."""
+    steps = {part.name: _total_steps(part, config) for part in parts}
+    limit = config.train.max_time
+    deadline = time.monotonic() + parse_duration(limit) if limit else None
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress, StopSignals() as stop:
+        bar = progress.add_task("training", total=sum(steps.values()), loss="")
+        before = 0
+        for part in parts:
+            prefix = f"{part.name}/" if len(parts) > 1 else ""
+
+            def advance(done: int, total: int, name: str = part.name, before: int = before) -> None:
+                progress.update(bar, completed=before + done, description=name)
+
+            def log(values: dict[str, float], step: int, prefix: str = prefix) -> None:
+                progress.update(bar, loss=f"loss {values['loss']:.4g}" if "loss" in values else "")
+                run.log_metrics({f"{prefix}{name}": value for name, value in values.items()}, step)
+
+            learner = part.learner.to(device)
+            if config.train.recompute:
+                recompute_branches(learner)
+            if config.train.compile:
+                learner.model.compile()
+            trainer = Trainer(
+                learner,
+                part.source,
+                config.train,
+                folder=run.checkpoints / part.name,
+                total_steps=steps[part.name],
+                dtype=dtype,
+                seed=derive_seed(config.seed, part.name),
+                observer=Observer(advance, log),
+                deadline=deadline,
+                stop=stop,
+            )
+            result = trainer.fit()
+            if result.reason != "finished":
+                console.print(f"{part.name}: {result.reason} after step {result.steps} of {steps[part.name]}")
+            before += steps[part.name]
+            progress.update(bar, completed=before)
+
+
+def _total_steps(part: Part, config: Any) -> int:
+    if config.train.steps is not None:
+        return per_part(config.train.steps, part.name, "train.steps")
+    per_epoch = part.source.steps_per_epoch
+    if config.train.epochs is None or per_epoch is None:
+        raise ConfigError("set --train.steps" if per_epoch is None else "set --train.steps or --train.epochs")
+    return max(1, config.train.epochs * per_epoch // config.train.accumulate)
+
+
+def _finish(
+    task: Task, config: Any, data: Any, parts: list[Part], run: Run, console: Console, metric: str
+) -> None:
+    """Tests what is shipped: the package is written first, and the model that is scored is read back from it."""
+    learners = {part.name: part.learner for part in parts}
+    package = load_package(save_package(run.package_folder, task.package(config, data, learners), task.name))
+    predictor = task.predictor(package)
+    with console.status("testing and scoring the baselines"):
+        results: dict[str, Evaluation] = {"model": task.evaluate(predictor, config, data)}
+        results |= task.baselines(config, data)
+    for method, result in results.items():
+        prefix = "test" if method == "model" else f"baseline/{method}"
+        run.log_metrics({f"{prefix}/{name}": value for name, value in result.metrics.items()}, step=0)
+    run.log_dataset(data.name, data.size, data.digest, "test")
+    rows = compare(results, metric, task.higher_is_better)
+    if (samples := results["model"].rows) is not None:
+        samples.to_csv(run.folder / "samples.csv", index=False)
+    for name, figure in task.figures(predictor, config, data, results):
+        run.save_figure(name, figure)
+    report = write_report(run.folder, task, config, data, rows, results)
+    baseline = next(name for name in results if name != "model")
+    score = Score(
+        metric,
+        results["model"].metrics[metric],
+        task.higher_is_better,
+        data.digest,
+        baseline,
+        results[baseline].metrics[metric],
+    )
+    outcome = _register(task, config, data, run, score) if config.register else "not asked for"
+    run.finish("FINISHED")
+    console.print(results_table(rows, f"{task.title} on {data.name}, held-out data", task.title))
+    for row in rows:
+        if row.best and not row.gain > 0:
+            console.print(f"[red]{row.name}: {row.best} is better by {-row.gain:.1f} %[/]")
+    for label, value in (("report", report), ("package", package.folder), ("registry", outcome)):
+        console.print(f"{label:10} {value}", markup=False, soft_wrap=True)
+
+
+def _register(task: Task, config: Any, data: Any, run: Run, score: Score) -> str:
+    """Registers the package and compares it with the champion; returns what happened in one line."""
+
+    def evaluate(champion: Package) -> float:
+        return task.evaluate(task.predictor(champion), config, data).metrics[score.metric]
+
+    policy = load_policy(task.name, config.promote if config.promote != "if-better" else None)
+    version = register(run, task, score, policy)
+    if version is None:
+        return "not registered now; `python -m core.track sync` will do it when the server answers"
+    decision = promote_if_better(task, version, evaluate, policy)
+    alias = "champion" if decision.promote else "challenger"
+    return f"models:/{task.registered_name}/{version} (@{alias}), {decision.reason}"

@@ -1,0 +1,327 @@
+"""Configuration: dataclasses that import no heavy library, and the parser that fills them.
+
+The command line and the YAML files share one set of names: ``--train.lr 1e-3`` and ``train: {lr: 1e-3}``.
+Flags override the file, wherever they stand. ``--model NAME`` chooses which dataclass of the task's
+``models`` the keys below ``model`` belong to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+
+from core.errors import ConfigError
+from core.registry import Registry, nearest
+
+
+@dataclass
+class TrainConfig:
+    """How the one training loop runs (``core/train/loop.py``).
+
+    Args:
+        steps: Optimiser steps: one number, or one for each part of the run ({"Yearly": 30, "default": 100}).
+        epochs: Passes over the data, for tasks that have epochs; used when steps is not given.
+        batch_size: Samples in a step, over all processes.
+        lr: Peak learning rate.
+        optimizer: adam, adamw or sgd (Nesterov momentum 0.9).
+        weight_decay: Decoupled for adamw, L2 for the others; never on vectors (norms, biases).
+        schedule: constant, cosine (to zero), or thirds (halved after each third of the steps).
+        warmup_steps: Steps of linear warm-up.
+        grad_clip: Largest gradient norm; each member of an ensemble is clipped on its own.
+        accumulate: Batches that are summed into one step.
+        grad_noise: Scale eta of Gaussian gradient noise with variance eta / (1 + step)^0.55; 0 is off.
+        ema: Decay of an exponential moving average of the weights, which is then what is kept.
+        precision: auto picks bf16 or fp32 from the hardware and says so.
+        device: auto, cpu, cuda or cuda:N.
+        compile: Compile the model with torch.compile before training.
+        recompute: Recompute residual branches in the backward pass instead of keeping them (less memory).
+        log_every: Steps between two entries of the training curves.
+        validate_every: Steps between two validations; 0 validates only when patience asks for it.
+        patience: Validations without a better value before training stops early; 0 is off.
+        max_time: Time budget of the whole fit, such as 90s, 30m or 2h; what is trained by then is used.
+        checkpoint_minutes: Minutes between two checkpoints; one is also written at the end of each part.
+        workers: Processes that load data; 0 loads in the training process.
+        deterministic: Ask torch for deterministic kernels.
+        tune_allocator: Let glibc keep large freed blocks (faster convolutions, about 300 MB more memory).
+    """
+
+    steps: int | dict[str, int] | None = None
+    epochs: int | None = None
+    batch_size: int = 32
+    lr: float = 1e-3
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine", "thirds"] = "cosine"
+    warmup_steps: int = 0
+    grad_clip: float | None = None
+    accumulate: int = 1
+    grad_noise: float = 0.0
+    ema: float | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    compile: bool = False
+    recompute: bool = False
+    log_every: int = 10
+    validate_every: int = 0
+    patience: int = 0
+    max_time: str | None = None
+    checkpoint_minutes: float = 5.0
+    workers: int = 0
+    deterministic: bool = False
+    tune_allocator: bool = True
+
+
+@dataclass
+class RunConfig:
+    """What every training shares.
+
+    Args:
+        seed: Seed of weights, batches and augmentation.
+        output: Folder that receives a folder for each run.
+        tracking: MLflow tracking URI; "none" tracks nothing; by default MLFLOW_TRACKING_URI or a local sqlite file.
+        register: Enter the trained model into the MLflow registry.
+        promote: When the new version becomes the champion.
+        train: Training loop.
+    """
+
+    seed: int = 0
+    output: str = "runs"
+    tracking: str | None = None
+    register: bool = True
+    promote: Literal["if-better", "always", "never"] = "if-better"
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+@dataclass
+class UseConfig:
+    """What the commands share that use a trained model.
+
+    Args:
+        model: Model to use: models:/NAME@ALIAS, models:/NAME/VERSION, a run's folder or a package's folder;
+            by default the task's champion.
+        tracking: MLflow tracking URI of the registry; by default MLFLOW_TRACKING_URI or a local sqlite file.
+    """
+
+    model: str | None = None
+    tracking: str | None = None
+
+
+@dataclass
+class EvaluateConfig(UseConfig):
+    """Scores a trained model.
+
+    Args:
+        output: Folder for metrics.json, the per-sample CSV and the figures.
+    """
+
+    output: str = "evaluation"
+
+
+@dataclass
+class PredictConfig(UseConfig):
+    """Applies a trained model to files.
+
+    Args:
+        input: File or folder to read.
+        output: File or folder to write.
+        strict: Stop at the first bad input instead of skipping it.
+    """
+
+    input: str | None = None
+    output: str | None = None
+    strict: bool = False
+
+
+@dataclass
+class ExportConfig(UseConfig):
+    """Writes a trained model as a program for other runtimes.
+
+    Args:
+        format: onnx (ONNX Runtime and others) or pt2 (torch.export).
+        output: Folder to write into.
+    """
+
+    format: Literal["onnx", "pt2"] = "onnx"
+    output: str = "export"
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Keeps the line breaks of the examples below the options."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))
+
+
+class Parser(ArgumentParser):
+    """An argument parser whose errors are one line that names the nearest right key."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Prints one line and exits with code 2."""
+        text = " ".join(str(message).split())
+        keys = [option for option in self._option_string_actions if option.startswith("--")]
+        if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", text):
+            flag = unknown.group(1).split("=")[0]
+            text = f"unknown option {flag}.{nearest(flag, keys)}"
+        elif unknown := re.search(r"Group '([^']+)' does not accept option '([^']+)'", text):
+            key = f"{unknown.group(1)}.{unknown.group(2)}"
+            text = f"unknown key {key}.{nearest('--' + key, keys).replace('--', '')}"
+        elif unknown := re.search(r"Option '([^']+)' is not accepted", text):
+            key = unknown.group(1)
+            text = f"unknown key {key}.{nearest('--' + key, keys).replace('--', '')}"
+        elif wrong := re.search(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)', text):
+            kind = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong.group(2))
+            text = f"--{wrong.group(1)} takes {kind}, not {wrong.group(3)!r}"
+        elif wrong := re.search(r'Parser key "([^"]+)": (.*)', text):
+            text = f"--{wrong.group(1)}: {wrong.group(2)}"
+        print(f"{self.prog}: error: {text} (see --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parse(
+    root: type,
+    argv: list[str],
+    *,
+    prog: str,
+    description: str,
+    epilog: str = "",
+    models: Registry[type] | None = None,
+    default_config: Path | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> Any:
+    """Fills a config dataclass from ``argv``.
+
+    Args:
+        root: Dataclass of the command.
+        argv: Arguments without the program's name.
+        prog: Program name for the help text.
+        description: What the command does.
+        epilog: Examples.
+        models: Model configs; with it ``--model NAME`` selects the dataclass of ``root.model``.
+        default_config: YAML file whose values apply when no ``--config`` is given.
+        extra: Options that the caller has already taken out of ``argv``, with their help.
+
+    Returns:
+        An instance of ``root``.
+    """
+    parser = Parser(prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=HelpFormatter)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file; flags override what it says.")
+    parser.add_argument("--debug", action="store_true", help="Show tracebacks instead of one-line errors.")
+    for option, text in (extra or {}).items():
+        parser.add_argument(option, help=text)
+    argv = _files_first(argv)
+    defaults: dict[str, Any] = {}
+    if default_config and not any(word.split("=")[0] == "--config" for word in argv):
+        defaults = yaml.safe_load(default_config.read_text(encoding="utf-8"))
+    if models is not None:
+        argv, name = _model_name(argv, defaults.get("model", {}).get("name") or next(iter(models)))
+        parser.add_class_arguments(models[name], "model")
+        # Of the default file's model, another model takes what they share.
+        known = {f.name for f in dataclasses.fields(models[name])} - {"name"}
+        defaults["model"] = {k: v for k, v in defaults.get("model", {}).items() if k in known}
+    parser.add_class_arguments(root, skip={"model"} if models is not None else set())
+    for key, value in defaults.items():
+        options = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+        parser.set_defaults(options)
+    built = parser.instantiate(parser.parse_args(argv))
+    names = [f.name for f in dataclasses.fields(root)]
+    return root(**{name: getattr(built, name) for name in names})
+
+
+def _files_first(argv: list[str]) -> list[str]:
+    """Moves ``--config FILE`` before the other flags, so that a flag always overrides a file."""
+    files: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--config":
+            files += [word, *([value] if (value := next(words, None)) is not None else [])]
+        elif word.startswith("--config="):
+            files.append(word)
+        else:
+            rest.append(word)
+    return files + rest
+
+
+def _model_name(argv: list[str], default: str) -> tuple[list[str], str]:
+    """Rewrites ``--model NAME`` to ``--model.name NAME`` and finds the name that applies."""
+    words: list[str] = []
+    name = None
+    paths: list[Path] = []
+    for i, word in enumerate(argv):
+        previous = argv[i - 1] if i else ""
+        if word == "--model":
+            word = "--model.name"
+        elif word.startswith("--model="):
+            word = "--model.name=" + word.partition("=")[2]
+        if previous in ("--model", "--model.name"):
+            name = word
+        elif word.startswith("--model.name="):
+            name = word.partition("=")[2]
+        if previous == "--config":
+            paths.append(Path(word))
+        elif word.startswith("--config="):
+            paths.append(Path(word.partition("=")[2]))
+        words.append(word)
+    for path in [] if name else reversed(paths):
+        if path.is_file() and (name := _name_in_file(path)):
+            break
+    return words, name or default
+
+
+def _name_in_file(path: Path) -> str | None:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    model = content.get("model") if isinstance(content, dict) else None
+    return model.get("name") if isinstance(model, dict) else None
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns the configuration as plain nested values, ready for YAML and JSON."""
+    return dataclasses.asdict(config)
+
+
+def dump_config(config: Any) -> str:
+    """Returns the resolved configuration as YAML; ``--config FILE`` runs it again."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns ``{"train.lr": 0.001, ...}`` for nested dictionaries."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def per_part(value: float | dict[str, Any], part: str, option: str) -> Any:
+    """Returns an option for one part of a run: the number itself, or the part's in ``{"Yearly": 30, "default": 100}``.
+
+    Raises:
+        ConfigError: The mapping has neither the part nor ``default``.
+    """
+    if not isinstance(value, dict):
+        return value
+    if part not in value and "default" not in value:
+        raise ConfigError(f"--{option} has no number for {part}; it has {', '.join(value)}: add {part} or default")
+    return value.get(part, value.get("default"))
+
+
+def parse_duration(text: str) -> float:
+    """Returns seconds for ``90``, ``90s``, ``30m`` or ``2h``; raises ``ConfigError``."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if not match:
+        raise ConfigError(f"--train.max_time {text!r} is not a duration; write 90s, 30m or 2h")
+    return float(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600}[match.group(2)]

@@ -1,0 +1,39 @@
+"""Errors that users see as one line: what is wrong, where, and what to do.
+
+Everything that a user can cause (a flag, a file, a server) is a :class:`SkipwayError`; the command line
+prints its text and exits with ``exit_code``. Anything else is a defect of ours and keeps its traceback.
+"""
+
+
+class SkipwayError(ValueError):
+    """Base of all errors that are shown to users as one line."""
+
+    exit_code = 1
+
+
+class ConfigError(SkipwayError):
+    """A flag, key or value of the configuration is wrong."""
+
+    exit_code = 2
+
+
+class DataError(SkipwayError):
+    """A data file or its content cannot be used."""
+
+
+class TrainingError(SkipwayError):
+    """Training cannot go on, for example because the loss is not finite."""
+
+
+class PackageError(SkipwayError):
+    """A model package is missing, damaged, unsafe or of another task."""
+
+
+class TrackingError(SkipwayError):
+    """The tracking server or the model registry refuses or cannot be reached."""
+
+
+class Interrupted(SkipwayError):
+    """SIGINT or SIGTERM: the run was saved and can be resumed."""
+
+    exit_code = 130

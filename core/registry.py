@@ -1,0 +1,59 @@
+"""A name table with a decorator and an error that names the nearest entries."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns ``" Did you mean 'x'?"`` for the closest of ``names``, or an empty string."""
+    match = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+class Registry(Generic[T]):
+    """Maps names to objects of one kind, such as residual rules or the models of a task.
+
+    Args:
+        kind: What an entry is, in the words of an error message: ``"residual rule"``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Returns a decorator that enters an object under ``name``; a name is taken once."""
+
+        def enter(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return enter
+
+    def __getitem__(self, name: str) -> T:
+        """Returns the entry, or raises ``ConfigError`` with the nearest name."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            known = ", ".join(self._entries)
+            raise ConfigError(
+                f"unknown {self.kind} {name!r}.{nearest(name, self._entries)} Known: {known}"
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries

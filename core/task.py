@@ -1,0 +1,174 @@
+"""What a task tells the shared machinery. Imports no heavy library: ``--help`` loads this file.
+
+A task package exports ``TASK``, one object of a :class:`Task` subclass, from ``tasks/<name>/task.py``.
+The commands of :mod:`core.cli` call its methods in the order in which they stand here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from core.registry import Registry
+    from core.track.package import Package
+    from core.train.learner import BatchSource, Learner
+
+
+class Dataset(Protocol):
+    """Data that was read and checked. Subclasses add what their task needs."""
+
+    name: str
+    """Short name: ``tourism``, or the file's name."""
+    notes: list[str]
+    """What the loader dropped, filled or assumed, one line each."""
+
+    @property
+    def size(self) -> int:
+        """Number of samples (series, images, records)."""
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of the content; equal digests mean the same data and the same split."""
+
+
+@dataclass
+class Part:
+    """One model of a run and the batches it learns from.
+
+    Most tasks have one part; others fit several in turn under one progress bar: a frequency, a fold, a scale.
+    """
+
+    name: str
+    learner: Learner
+    source: BatchSource
+
+
+@dataclass
+class Evaluation:
+    """Scores of one method on the held-out data.
+
+    Attributes:
+        metrics: Flat names to values, ``"mape"`` for the whole set and ``"Yearly/mape"`` for a part of it.
+        rows: One row a sample; becomes the per-sample CSV.
+        outputs: What figures need (forecasts, images); never written as is.
+    """
+
+    metrics: dict[str, float]
+    rows: pd.DataFrame | None = None
+    outputs: Any = None
+
+
+@dataclass
+class Packaged:
+    """Content of a model package, see :mod:`core.track.package`."""
+
+    config: dict[str, Any]
+    tensors: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """Everything that the shared commands need to know of a task."""
+
+    name: ClassVar[str]
+    """Package name: ``forecasting``. Also the experiment ``skipway/<name>`` and the model ``skipway-<name>``."""
+    summary: ClassVar[str]
+    """One line for listings."""
+    config_class: ClassVar[type]
+    """Configuration of ``train``, a :class:`core.config.RunConfig`."""
+    evaluate_class: ClassVar[type]
+    """Configuration of ``evaluate``, a :class:`core.config.EvaluateConfig`."""
+    predict_class: ClassVar[type]
+    """Configuration of ``predict``, a :class:`core.config.PredictConfig`."""
+    examples: ClassVar[dict[str, list[str]]]
+    """Command lines for the help text of each command."""
+    title: ClassVar[str]
+    """Heading of the model's column in tables: ``N-BEATS``."""
+    models: ClassVar[Registry[type]]
+    """Model name to the dataclass that configures it."""
+    datasets: ClassVar[dict[str, str]]
+    """Names that ``--data.name`` takes, with one line on each."""
+    higher_is_better: ClassVar[bool]
+    """Direction of the primary metric."""
+
+    @property
+    def registered_name(self) -> str:
+        """Name in the model registry."""
+        return f"skipway-{self.name.replace('_', '-')}"
+
+    @abstractmethod
+    def load(self, config: Any) -> Dataset:
+        """Reads and checks the data of ``config.data``. Raises ``DataError``."""
+
+    @abstractmethod
+    def primary_metric(self, config: Any, data: Any) -> str:
+        """Name of the metric that decides about promotion, for this data."""
+
+    @abstractmethod
+    def parts(self, config: Any, data: Any) -> list[Part]:
+        """Builds the learners and their batches."""
+
+    @abstractmethod
+    def package(self, config: Any, data: Any, learners: dict[str, Any]) -> Packaged:
+        """Turns trained learners into what is saved and shipped."""
+
+    @abstractmethod
+    def predictor(self, package: Package) -> Any:
+        """Rebuilds the trained model from a package, ready to predict."""
+
+    @abstractmethod
+    def evaluate(self, predictor: Any, config: Any, data: Any) -> Evaluation:
+        """Scores a predictor on the held-out data."""
+
+    @abstractmethod
+    def baselines(self, config: Any, data: Any) -> dict[str, Evaluation]:
+        """Scores the classical methods on the same held-out data; the first one decides about promotion."""
+
+    def notes(self, config: Any, data: Any) -> list[str]:
+        """Returns what the task decided before training and the user should know, one line each."""
+        return []
+
+    @abstractmethod
+    def figures(
+        self, predictor: Any, config: Any, data: Any, results: dict[str, Evaluation]
+    ) -> Iterator[tuple[str, Figure]]:
+        """Yields named pictures; ``results`` holds the model's evaluation under ``"model"`` and the baselines'."""
+
+    @abstractmethod
+    def predict(self, predictor: Any, config: Any) -> list[str]:
+        """Reads ``config.input``, writes ``config.output``; returns one line for each input that failed."""
+
+    @abstractmethod
+    def serve(self, predictor: Any, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+        """Answers one request of the MLflow pyfunc."""
+
+    @abstractmethod
+    def example(self, predictor: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """An input example for :meth:`serve` and its default parameters."""
+
+    @abstractmethod
+    def export(self, predictor: Any, folder: Path, format: str) -> list[Path]:
+        """Writes ``onnx`` or ``pt2`` programs and checks that they give the predictor's output."""
+
+
+def load_task(name: str) -> Task:
+    """Imports ``tasks.<name>.task`` and returns its ``TASK``."""
+    if not name.isidentifier():
+        raise ConfigError(f"{name!r} is not the name of a task")
+    try:
+        module = importlib.import_module(f"tasks.{name}.task")
+    except ModuleNotFoundError as error:
+        if error.name in ("tasks", f"tasks.{name}", f"tasks.{name}.task"):
+            raise ConfigError(f"there is no task {name!r} in this installation; see `python -m tasks`") from None
+        raise
+    return module.TASK

@@ -1,0 +1,301 @@
+"""Versions of a registered model and their aliases: champion, previous_champion, challenger.
+
+The functions work on the store that :func:`core.track.store.prepare` has set, and raise ``TrackingError``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from core.errors import SkipwayError, TrackingError
+from core.registry import nearest
+from core.task import Task
+from core.track import store
+from core.track.package import Package
+from core.track.promotion import Decision, Policy, Score, decide
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from core.track.run import Run
+
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous_champion", "challenger"
+PREFIX = "skipway-"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A line of the version list."""
+
+    model: str
+    version: str
+    aliases: list[str]
+    created: datetime
+    tags: dict[str, str]
+
+
+@contextlib.contextmanager
+def session() -> Iterator[MlflowClient]:
+    """Gives a client, alone on a local database; failures of the store become ``TrackingError``."""
+    from mlflow import MlflowClient
+
+    try:
+        with store.exclusive(store.current()):
+            yield MlflowClient()
+    except TrackingError:
+        raise
+    except store.failures() as error:
+        raise TrackingError(
+            f"model registry at {store.public_uri(store.current())}: {store.brief(error)}"
+        ) from None
+
+
+def score_tags(score: Score) -> dict[str, str]:
+    """Returns the tags that keep a score with a version."""
+    tags = {
+        "metric": score.metric,
+        "value": repr(float(score.value)),
+        "direction": "higher" if score.higher_is_better else "lower",
+        "data_digest": score.digest,
+    }
+    if score.baseline_value is not None:
+        tags |= {"baseline": score.baseline, "baseline_value": repr(float(score.baseline_value))}
+    return tags
+
+
+def read_score(tags: dict[str, str]) -> Score | None:
+    """Returns the score that the tags of a version hold, or None if it was registered without one."""
+    try:
+        return Score(
+            tags["metric"],
+            float(tags["value"]),
+            tags["direction"] == "higher",
+            tags["data_digest"],
+            tags.get("baseline", ""),
+            float(tags["baseline_value"]) if "baseline_value" in tags else None,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def register(run: Run, task: Task, score: Score, policy: Policy | None = None) -> str | None:
+    """Registers the package of a run as a new version with the alias ``challenger``.
+
+    Args:
+        run: Run whose ``package/`` is complete.
+        task: Its task.
+        score: Result of the package on held-out data.
+        policy: Kept with the run, for a promotion when it is uploaded later.
+
+    Returns:
+        The version, or None if there is no store now: then ``python -m core.track sync`` registers the run.
+    """
+    return run.register(task, score, policy or Policy())
+
+
+def create_version(name: str, model_id: str, mlflow_run_id: str, tags: dict[str, str]) -> str:
+    """Creates a version of a logged model and gives it the alias ``challenger``; the model is created if missing."""
+    from mlflow.exceptions import MlflowException
+
+    with session() as client:
+        try:
+            client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            try:
+                client.create_registered_model(name)
+            except MlflowException as race:  # on a server, somebody else's run may have been faster
+                if race.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        version = client.create_model_version(
+            name, f"models:/{model_id}", run_id=mlflow_run_id, model_id=model_id, tags=tags
+        ).version
+        client.set_registered_model_alias(name, CHALLENGER, version)
+    return str(version)
+
+
+def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return {alias: str(version) for alias, version in client.get_registered_model(name).aliases.items()}
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        names = [model.name for model in client.search_registered_models()]
+        task = name.removeprefix(PREFIX).replace("-", "_")
+        raise TrackingError(
+            f"there is no registered model {name!r} in {store.public_uri(store.current())}."
+            f"{nearest(name, names)} Train one: python -m tasks.{task}.train"
+        ) from None
+
+
+def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(name, version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise TrackingError(
+            f"{name} has no version {version}; see `python -m core.track list {name}`"
+        ) from None
+
+
+def _make_champion(client: MlflowClient, name: str, version: str) -> str | None:
+    """Moves the aliases and returns the version that was champion before."""
+    aliases = _aliases(client, name)
+    former = aliases.get(CHAMPION)
+    if former == version:
+        return None
+    if former is not None:  # first, so that a kill in between never loses the way back
+        client.set_registered_model_alias(name, PREVIOUS, former)
+    client.set_registered_model_alias(name, CHAMPION, version)
+    if aliases.get(CHALLENGER) == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    return former
+
+
+def resolve_version(name: str, version: str) -> str:
+    """Returns the number of a version that is given by number or alias.
+
+    Raises:
+        TrackingError: unknown; names the aliases that exist.
+    """
+    with session() as client:
+        aliases = _aliases(client, name)
+        if version in aliases:
+            return aliases[version]
+        if version.isdecimal():
+            return str(_version(client, name, version).version)
+    known = ", ".join(sorted(aliases)) or "none"
+    raise TrackingError(f"{name} has no alias {version!r}.{nearest(version, aliases)} Aliases: {known}")
+
+
+def promote(name: str, version: str) -> str:
+    """Makes a version, given by number or alias, the champion; returns a sentence that says what moved."""
+    number = resolve_version(name, version)
+    with session() as client:
+        if _aliases(client, name).get(CHAMPION) == number:
+            return f"{name} version {number} is the champion already"
+        former = _make_champion(client, name, number)
+    moved = f"; version {former} is now {PREVIOUS}" if former else ""
+    return f"{name} version {number} is now {CHAMPION}{moved}"
+
+
+def rollback(name: str) -> str:
+    """Brings the previous champion back and returns a sentence that says what moved.
+
+    The version that steps down becomes ``previous_champion``, so a second rollback undoes the first.
+    """
+    with session() as client:
+        previous = _aliases(client, name).get(PREVIOUS)
+        if previous is None:
+            raise TrackingError(
+                f"{name} has no {PREVIOUS} to go back to; see `python -m core.track list {name}`"
+            )
+        former = _make_champion(client, name, previous)
+        if former is None:  # there was no champion, or the alias was moved by hand
+            client.delete_registered_model_alias(name, PREVIOUS)
+    moved = f"; version {former} is now {PREVIOUS}" if former else ""
+    return f"{name} version {previous} is {CHAMPION} again{moved}"
+
+
+def promote_if_better(
+    task: Task,
+    version: str,
+    evaluate_champion: Callable[[Package], float] | None,
+    policy: Policy | None = None,
+) -> Decision:
+    """Compares a version with today's champion on the same data and moves the aliases if it is better.
+
+    If the champion was scored on other data, or by another metric, it is scored again where the challenger
+    was.
+
+    Args:
+        task: Task of the registered model.
+        version: Number of the challenger, registered with a score.
+        evaluate_champion: Scores a package on the challenger's data by the challenger's metric; None if that
+            is not possible now.
+        policy: Rules; those of ``mlflow/registry.yaml`` when None.
+    """
+    from core.track.promotion import load_policy
+
+    name = task.registered_name
+    policy = policy or load_policy(task.name)
+    rescored: dict[str, Score] = {}
+    while True:
+        with session() as client:
+            candidate = read_score(_version(client, name, version).tags)
+            if candidate is None:
+                raise TrackingError(f"{name} version {version} was registered without a score")
+            champion = _aliases(client, name).get(CHAMPION)
+            score = None
+            if champion is not None and champion != version:
+                recorded = read_score(_version(client, name, champion).tags)
+                score = rescored.get(champion) or recorded or Score("", 0.0, False, "")
+            same = score is None or (score.metric, score.digest) == (candidate.metric, candidate.digest)
+            needed = decide(candidate, None, policy).promote and policy.promote == "if-better"
+            if same or not needed or champion in rescored or evaluate_champion is None:
+                decision = decide(candidate, score, policy)
+                if champion == version:
+                    decision = Decision(False, "not promoted: it is the champion already")
+                if decision.promote:
+                    _make_champion(client, name, version)
+                client.set_model_version_tag(name, version, "promotion", decision.reason)
+                return decision
+        # Scoring may take minutes: done without the lock, and the champion is looked up again afterwards.
+        assert champion is not None
+        assert evaluate_champion is not None
+        rescored[champion] = _rescore(name, champion, candidate, evaluate_champion)
+
+
+def _rescore(name: str, version: str, candidate: Score, evaluate: Callable[[Package], float]) -> Score:
+    from core.track.package import load_package
+    from core.track.resolve import fetch
+
+    try:
+        value = evaluate(load_package(fetch(f"models:/{name}/{version}", store.current())))
+    except (
+        SkipwayError
+    ):  # an older champion may not fit the new data; `decide` then says that it was not scored
+        return Score("", 0.0, candidate.higher_is_better, "")
+    return Score(candidate.metric, float(value), candidate.higher_is_better, candidate.digest)
+
+
+def list_versions(name: str | None = None) -> list[Version]:
+    """Returns the versions of one model, or of all models of skipway, the newest of each first."""
+    with session() as client:
+        if name is not None:
+            _aliases(client, name)  # raises for an unknown name
+            names = [name]
+        else:
+            names = sorted(model.name for model in _search(client.search_registered_models))
+            names = [entry for entry in names if entry.startswith(PREFIX)]
+        found = []
+        for entry in names:
+            aliases = _aliases(client, entry)
+            quoted = f"name='{entry}'"
+            for item in _search(client.search_model_versions, filter_string=quoted):
+                number = str(item.version)
+                own = sorted(alias for alias, target in aliases.items() if target == number)
+                created = datetime.fromtimestamp(item.creation_timestamp / 1000, UTC)
+                found.append(Version(entry, number, own, created, dict(item.tags)))
+    return sorted(found, key=lambda row: (row.model, -int(row.version)))
+
+
+def _search(search: Callable[..., Any], filter_string: str | None = None) -> Iterator[Any]:
+    token = None
+    while True:
+        page = search(filter_string=filter_string, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,0 +1,40 @@
+"""The model file of the MLflow pyfunc. MLflow copies this file into a model and runs it when the model is loaded.
+
+It holds no model code: it hands a package to the installed task, so that a copy inside an old model cannot
+shadow the installed packages.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+
+class PackageModel(PythonModel):
+    """Serves a model package through :meth:`core.task.Task.serve`."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Loads and checks the package with the installed skipway."""
+        try:
+            from core.task import load_task
+            from core.track.package import load_package
+        except ImportError as error:
+            raise ImportError(
+                f"this model needs skipway in the environment that serves it ({error}): pip install skipway"
+            ) from error
+        package = load_package(context.artifacts["package"])
+        self.task = load_task(package.task)
+        self.predictor = self.task.predictor(package)
+
+    # pandas and MLflow read these hints when the class is made, hence no strings.
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Answers one request."""
+        return self.task.serve(self.predictor, model_input, params or {})
+
+
+set_model(PackageModel())

@@ -1,0 +1,54 @@
+"""What a task gives to the loop: a learner with a loss, and a source of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class BatchSource(Protocol):
+    """A stream of batches that can be entered anywhere.
+
+    A batch depends on the source's seed and its own number alone, so that a resumed run draws what an
+    uninterrupted one would have drawn, and each of several processes can take its share of the same batch.
+    """
+
+    steps_per_epoch: int | None
+    """Batches in a pass over the data; ``None`` for sources that draw with replacement."""
+
+    def batches(self, start: int, device: torch.device) -> Iterator[dict[str, Any]]:
+        """Yields the batches ``start, start + 1, ...`` without end, moved to ``device``.
+
+        The key ``"ids"`` may name the samples; they are shown when a loss is not finite.
+        """
+
+
+class Learner(nn.Module):
+    """A model with its loss; subclasses override :meth:`loss_and_metrics`.
+
+    Args:
+        model: The network that is trained and kept.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def loss_and_metrics(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the loss to descend (scalar) and detached scalars for the curves."""
+        raise NotImplementedError
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Calls :meth:`loss_and_metrics`, so that DistributedDataParallel sees a forward pass."""
+        return self.loss_and_metrics(batch)
+
+    def validate(self) -> tuple[float, dict[str, float]]:
+        """Returns the value that early stopping watches (smaller is better) and what to log."""
+        raise NotImplementedError(f"{type(self).__name__} has no validation; leave --train.patience at 0")
+
+    def clip_grad_norm(self, limit: float) -> Tensor:
+        """Scales gradients down to norm ``limit``; returns the norm before. Ensembles clip each member."""
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)

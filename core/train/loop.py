@@ -1,0 +1,262 @@
+"""The one training loop: plain PyTorch, readable in one sitting.
+
+A step draws a batch by its number, descends the learner's loss, and every so often logs, validates and writes
+a checkpoint. Nothing depends on wall-clock time except when checkpoints are written, so a run that was killed
+and resumed on a CPU ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from core.config import TrainConfig
+from core.errors import Interrupted, TrainingError
+from core.train import distributed
+from core.train.checkpoint import load_checkpoint, save_checkpoint
+from core.train.learner import BatchSource, Learner
+from core.train.optim import add_gradient_noise, build_optimizer, lr_factor
+from core.train.seeds import rng_state, seed_everything, set_rng_state
+from core.train.signals import StopSignals
+
+
+@dataclass
+class Observer:
+    """Where the loop reports to; the defaults are silent.
+
+    Attributes:
+        advance: Called after each step with the number of steps done and the total.
+        log: Called with curve values and the step.
+    """
+
+    advance: Callable[[int, int], None] = lambda done, total: None
+    log: Callable[[dict[str, float], int], None] = lambda values, step: None
+
+
+@dataclass
+class FitResult:
+    """How a fit ended.
+
+    Attributes:
+        steps: Optimiser steps that were made.
+        reason: ``finished``, ``early stop`` or ``time limit``.
+        seconds: Training time over all sessions of the run.
+    """
+
+    steps: int
+    reason: str
+    seconds: float
+
+
+class Trainer:
+    """Fits one part of a run.
+
+    Args:
+        learner: Model and loss, on its device.
+        source: Batches.
+        config: Options of the loop.
+        folder: Folder of this part's checkpoints.
+        total_steps: Optimiser steps to make.
+        dtype: Autocast dtype; float32 switches autocast off.
+        seed: Seed of this part.
+        observer: Receives progress and curves.
+        deadline: ``time.monotonic()`` value at which training stops and what is there is used.
+        stop: Signals that ask for a clean stop.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        source: BatchSource,
+        config: TrainConfig,
+        *,
+        folder: Path,
+        total_steps: int,
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+        observer: Observer | None = None,
+        deadline: float | None = None,
+        stop: StopSignals | None = None,
+    ) -> None:
+        self.learner, self.source, self.config = learner, source, config
+        self.folder, self.total, self.dtype, self.seed = folder, total_steps, dtype, seed
+        self.observer = observer or Observer()
+        self.deadline, self.stop = deadline, stop or StopSignals()
+        self.world = distributed.environment_world()
+        self.device = next(learner.parameters()).device
+        self.optimizer = build_optimizer(learner, config)
+        self.average: AveragedModel | None = None
+        if config.ema is not None:
+            self.average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.step, self.seconds = 0, 0.0
+        self.best, self.best_step, self.bad_rounds = float("inf"), 0, 0
+        self.best_weights: dict[str, Tensor] | None = None
+        self.reason = "finished"
+
+    def fit(self) -> FitResult:
+        """Trains from the last checkpoint, or from the start, to the end.
+
+        Raises:
+            TrainingError: The loss is not finite, or no checkpoint can be read.
+            Interrupted: A signal asked to stop; a checkpoint was written.
+        """
+        seed_everything(self.seed, "fit", self.world.rank, deterministic=self.config.deterministic)
+        done = self._restore()
+        self.observer.advance(self.step, self.total)
+        if not done and self.step < self.total:
+            self._run()
+        self._use_kept_weights()
+        return FitResult(self.step, self.reason, self.seconds)
+
+    def _run(self) -> None:
+        forward: Any = self.learner
+        if self.world.size > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            forward = torch.nn.parallel.DistributedDataParallel(self.learner, device_ids=ids)
+        self.learner.train()
+        started, saved = time.monotonic(), time.monotonic()
+        before = self.seconds
+        batches = self.source.batches(self.step * self.config.accumulate, self.device)
+        curves: list[dict[str, Tensor]] = []
+        while self.step < self.total:
+            curves.append(self._descend(forward, batches))
+            self.step += 1
+            self.seconds = before + time.monotonic() - started
+            self.observer.advance(self.step, self.total)
+            if self.step % self.config.log_every == 0 or self.step == self.total:
+                self._log(curves)
+                curves.clear()
+            ending = self._ending()
+            epoch = self.source.steps_per_epoch
+            due = time.monotonic() - saved > 60 * self.config.checkpoint_minutes
+            if ending not in (None, "signal"):
+                self.reason = ending
+            if ending or due or self.step == self.total or (epoch and self.step % epoch == 0):
+                self._save(done=self.step == self.total or self.reason != "finished")
+                saved = time.monotonic()
+            if ending == "signal":
+                name = self.stop.received.name if self.stop.received else "a signal to another process"
+                raise Interrupted(f"stopped by {name} after step {self.step} of {self.total}, checkpoint written")
+            if ending:
+                return
+
+    def _descend(self, forward: Any, batches: Any) -> dict[str, Tensor]:
+        """Makes one optimiser step; returns the values for the curves."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * lr_factor(self.step, self.total, config)
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics: dict[str, Tensor] = {}
+        for part in range(config.accumulate):
+            batch = next(batches)
+            last = part == config.accumulate - 1
+            # Gradients cross between processes once a step, not once a batch.
+            quiet = forward.no_sync() if self.world.size > 1 and not last else nullcontext()
+            with quiet:
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                    loss, metrics = forward(batch)
+                if not torch.isfinite(loss):
+                    ids = batch.get("ids")
+                    where = f" Samples: {', '.join(map(str, ids[:8]))}." if ids is not None else ""
+                    raise TrainingError(
+                        f"the loss is {loss.item()} at step {self.step}.{where} Lower --train.lr, set "
+                        "--train.grad_clip, or look at these samples; the last checkpoint is kept"
+                    )
+                (loss / config.accumulate).backward()
+        if config.grad_noise:
+            add_gradient_noise(self.learner, config.grad_noise, self.step, self.seed)
+        if config.grad_clip is not None:
+            metrics = metrics | {"grad_norm": self.learner.clip_grad_norm(config.grad_clip).detach()}
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.learner.model)
+        return {"loss": loss.detach()} | metrics
+
+    def _log(self, curves: list[dict[str, Tensor]]) -> None:
+        names = list(curves[0])
+        values = torch.stack([torch.stack([c[n].float().mean() for n in names]) for c in curves]).mean(0)
+        values = distributed.mean_over_ranks(values)
+        logged = dict(zip(names, values.tolist(), strict=True))
+        logged["lr"] = self.optimizer.param_groups[0]["lr"]
+        self.observer.log(logged, self.step)
+
+    def _ending(self) -> str | None:
+        """Says whether to stop after this step, and why; all processes agree."""
+        if distributed.any_rank(self.stop.received is not None, self.device):
+            return "signal"
+        late = self.deadline is not None and time.monotonic() > self.deadline
+        if self.deadline is not None and distributed.any_rank(late, self.device):
+            return "time limit"
+        every = self.config.validate_every or (self.config.log_every if self.config.patience else 0)
+        if every and (self.step % every == 0 or self.step == self.total):
+            return self._validate()
+        return None
+
+    def _validate(self) -> str | None:
+        self.learner.eval()
+        with torch.no_grad():
+            value, metrics = self.learner.validate()
+        self.learner.train()
+        self.observer.log({f"val_{name}": v for name, v in metrics.items()}, self.step)
+        if value < self.best:
+            self.best, self.best_step, self.bad_rounds = value, self.step, 0
+            if self.config.patience:
+                weights = (self.average.module if self.average else self.learner.model).state_dict()
+                self.best_weights = {k: v.detach().clone() for k, v in weights.items()}
+        else:
+            self.bad_rounds += 1
+        return "early stop" if self.config.patience and self.bad_rounds >= self.config.patience else None
+
+    def _save(self, done: bool) -> None:
+        distributed.barrier()
+        if not self.world.is_main:
+            return
+        state = {
+            "model": self.learner.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.average.state_dict() if self.average else None,
+            "best_weights": self.best_weights,
+            "rng": rng_state(),
+            "step": self.step,
+            "total": self.total,
+            "seconds": self.seconds,
+            "best": [self.best, self.best_step, self.bad_rounds],
+            "reason": self.reason,
+            "done": done,
+        }
+        save_checkpoint(state, self.folder)
+
+    def _restore(self) -> bool:
+        state = load_checkpoint(self.folder)
+        if state is None:
+            return False
+        if state["total"] != self.total:
+            raise TrainingError(
+                f"the checkpoint in {self.folder} is of a run of {state['total']} steps, this one has {self.total}; "
+                "start a new run, since schedules depend on the number of steps"
+            )
+        self.learner.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None and state["ema"] is not None:
+            self.average.load_state_dict(state["ema"])
+        self.best_weights = state["best_weights"]
+        self.step, self.seconds, self.reason = state["step"], state["seconds"], state["reason"]
+        self.best, self.best_step, self.bad_rounds = state["best"]
+        if self.world.is_main:  # the file holds rank 0's generators; other ranks keep their own streams
+            set_rng_state(state["rng"])
+        return state["done"]
+
+    def _use_kept_weights(self) -> None:
+        if self.best_weights is not None:
+            self.learner.model.load_state_dict(self.best_weights)
+        elif self.average is not None:
+            self.learner.model.load_state_dict(self.average.module.state_dict())
+        self.learner.eval()

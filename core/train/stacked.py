@@ -1,0 +1,85 @@
+"""Many models of one shape trained as one: their layers become batched matrix products.
+
+The model is written for one member and knows nothing of this; ``torch.func`` adds the member axis. So any
+network with any residual rule can be an ensemble, and training members together equals training each alone.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+# Above this width of its widest layer a member fills the CPU by itself, and batching only adds copies
+# (measured by benchmarks/forecasting.py).
+BATCHED_WIDTH = 192
+
+
+class Stacked(nn.Module):
+    """E models of one architecture with a leading member axis on every parameter, input and output.
+
+    Args:
+        members: Models that differ in their weights only. They must hold no buffers that training changes.
+        batched: Run members as batched products (True), one after the other (False), or decide by size (None).
+    """
+
+    def __init__(self, members: list[nn.Module], batched: bool | None = None) -> None:
+        super().__init__()
+        self.num_members = len(members)
+        base = copy.deepcopy(members[0])
+        names = [name for name, _ in base.named_parameters()]
+        self.stacked = nn.ParameterDict()
+        for name in names:
+            value = torch.stack([m.get_parameter(name).detach() for m in members])
+            parameter = nn.Parameter(value, requires_grad=base.get_parameter(name).requires_grad)
+            parameter.stacked_axes = 1  # type: ignore[attr-defined]  # read by core.train.optim
+            self.stacked[name.replace(".", "/")] = parameter
+            base.get_parameter(name).data = torch.empty(0)  # the shape lives in `stacked`
+        # In a list, so that the weightless template is not registered as a child.
+        self._base = [base]
+        width = max((p.shape[-2] for p in self.stacked.values() if p.ndim > 2), default=0)
+        self.batched = width <= BATCHED_WIDTH if batched is None else batched
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Runs member ``e`` on ``inputs[i][e]``; outputs are stacked along a first axis of size E."""
+        weights = {name.replace("/", "."): p for name, p in self.stacked.items()}
+        if self.num_members > 1 and (self.batched or inputs[0].is_cuda):
+            return vmap(self._call, randomness="different")(weights, *inputs)
+        # `unbind` has a cheap backward; indexing would fill a full-size gradient for each member.
+        parts = {name: p.unbind(0) for name, p in weights.items()}
+        outputs = [
+            self._call({name: p[e] for name, p in parts.items()}, *(x[e] for x in inputs))
+            for e in range(self.num_members)
+        ]
+        return torch.stack(outputs)
+
+    def _call(self, weights: dict[str, Tensor], *inputs: Tensor) -> Any:
+        return functional_call(self._base[0], weights, inputs)
+
+    def member(self, index: int) -> nn.Module:
+        """Returns one member as an ordinary module with its own copy of the weights."""
+        model = copy.deepcopy(self._base[0])
+        for name, parameter in self.stacked.items():
+            model.get_parameter(name.replace("/", ".")).data = parameter[index].detach().clone()
+        return model
+
+    def clip_grad_norm(self, limit: float) -> Tensor:
+        """Clips the gradient of each member to norm ``limit`` by itself; returns the norms (E,)."""
+        grads = [p.grad for p in self.stacked.values() if p.grad is not None]
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)
+        scale = (limit / (norms + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_
+        for grad in grads:
+            grad.mul_(scale.view(-1, *[1] * (grad.ndim - 1)))
+        return norms
+
+    def train(self, mode: bool = True) -> Self:
+        """Switches the members between training and evaluation."""
+        self._base[0].train(mode)
+        return super().train(mode)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._base[0]._apply(fn, recurse)  # constant buffers move with the parameters
+        return super()._apply(fn, recurse)

@@ -1,0 +1,108 @@
+"""From configuration and data to learners, and from trained learners to a package."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+
+from core.config import per_part, to_dict
+from core.errors import ConfigError
+from core.residual import create_rule
+from core.task import Packaged, Part
+from tasks.forecasting.config import EnsembleConfig, ForecastingConfig
+from tasks.forecasting.data.series import Group, SeriesData
+from tasks.forecasting.ensemble import Ensemble, EnsembleLearner
+from tasks.forecasting.intervals import calibrate, split_for_calibration
+from tasks.forecasting.losses import LOSSES
+from tasks.forecasting.sampler import FlatSeries, WindowSource
+
+
+def resolve_model(config: EnsembleConfig, data: SeriesData) -> EnsembleConfig:
+    """Returns the configuration with the losses chosen for the data; ``ConfigError`` if it cannot be built."""
+    if config.losses is None:
+        # The paper trains on MAPE for Tourism, whose score it is; sMAPE and MASE bear zeros.
+        config = replace(config, losses=["mape"] if data.name == "tourism" else ["smape", "mase"])
+    for name in ("lookbacks", "losses"):
+        if not getattr(config, name):
+            raise ConfigError(f"--model.{name} is empty; give at least one")
+    for name in ("lookbacks", "losses"):
+        values = getattr(config, name)
+        if len(set(values)) != len(values):
+            raise ConfigError(f"--model.{name} {values} names a member twice; use --model.repeats")
+    if min(config.lookbacks) < 1 or config.repeats < 1 or config.layers < 1:
+        raise ConfigError("--model.lookbacks, --model.repeats and --model.layers must be 1 or more")
+    if unknown := set(config.losses or []) - set(LOSSES):
+        raise ConfigError(f"--model.losses: unknown loss {unknown.pop()!r}; known are {', '.join(LOSSES)}")
+    create_rule(config.rule, channels=1, dims=0, **config.rule_options)
+    return config
+
+
+def build_parts(config: ForecastingConfig, data: SeriesData) -> list[Part]:
+    """Returns one learner with its windows for each frequency."""
+    model = resolve_model(config.model, data)
+    parts = []
+    for group in data.groups:
+        split = split_for_calibration(group, config.intervals.calibration, config.seed)
+        ensemble = Ensemble(model, group.horizon, config.seed)
+        source = WindowSource(
+            split.train,
+            horizon=group.horizon,
+            history=per_part(config.train.history, group.name, "train.history"),
+            members=ensemble.members,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+        )
+        parts.append(Part(group.name, EnsembleLearner(ensemble, group.seasonality), source))
+    return parts
+
+
+def build_notes(config: ForecastingConfig, data: SeriesData) -> list[str]:
+    """Returns what the calibration holds out, and the size of the ensemble."""
+    splits = [split_for_calibration(g, config.intervals.calibration, config.seed) for g in data.groups]
+    model = resolve_model(config.model, data)
+    losses = model.losses or []
+    count = len(model.lookbacks) * len(losses) * model.repeats
+    return [
+        *(split.note for split in splits),
+        f"{count} members each: lookbacks {model.lookbacks} x losses {losses} x {model.repeats}",
+    ]
+
+
+def build_package(
+    config: ForecastingConfig, data: SeriesData, learners: dict[str, EnsembleLearner], metric: str
+) -> Packaged:
+    """Calibrates the intervals and returns everything that a forecaster is rebuilt from."""
+    tensors: dict[str, torch.Tensor] = {}
+    groups = {}
+    for group in data.groups:
+        ensemble = learners[group.name].model
+        tensors |= {f"{group.name}|{name}": value for name, value in ensemble.state_dict().items()}
+        groups[group.name] = {
+            "freq": group.freq,
+            "seasonality": group.seasonality,
+            "horizon": group.horizon,
+            "members": [asdict(member) for member in ensemble.members],
+        }
+        held_out = split_for_calibration(group, config.intervals.calibration, config.seed).calibration
+        if held_out is not None:
+            device = next(ensemble.parameters()).device
+            with torch.inference_mode():
+                forecasts = ensemble(FlatSeries(held_out.history, device)).cpu().numpy()
+            half_width = calibrate(np.median(forecasts, axis=0), held_out, config.intervals.levels)
+            if np.isfinite(half_width).all():
+                tensors[f"{group.name}|half_width"] = torch.from_numpy(half_width)
+    return Packaged(
+        config={"model": to_dict(resolve_model(config.model, data)), "groups": groups},
+        tensors=tensors,
+        metadata={
+            "levels": config.intervals.levels,
+            "intervals": config.intervals.method,
+            "metric": metric,
+            "seed": config.seed,
+            "data": {"name": data.name, "size": data.size, "digest": data.digest},
+            "input": "long table: unique_id, ds (time), y (value)",
+            "output": "long table: unique_id, ds, forecast (median of the members), lo-LEVEL, hi-LEVEL",
+        },
+    )

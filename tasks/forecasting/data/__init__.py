@@ -1,0 +1,1 @@
+"""Series for forecasting: sources, checks, treatments."""

@@ -1,0 +1,184 @@
+"""Cells of a table as times and as numbers, with the line and the value of what cannot be read."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.errors import DataError
+
+MISSING = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "<na>")
+_ZONE = r"(?<=\d)\s*(?:[Zz]|UTC|[+-]\d{2}:?\d{2})$"
+_WITH_ZONE = r"\d{1,2}:\d{2}.*(?:[Zz]|UTC|[+-]\d{2}:?\d{2})$"
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell holds a number, also with a decimal comma."""
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def parse_numbers(
+    column: pd.Series, numbers: np.ndarray, where: str, line: str, notes: list[str]
+) -> np.ndarray:
+    """Reads a column of numbers.
+
+    Args:
+        column: Cells of any type; text may carry a decimal comma throughout.
+        numbers: Line of each cell, for the error.
+        where: Name of the source.
+        line: ``line`` or ``row``.
+        notes: Receives what was assumed.
+
+    Returns:
+        float64, NaN for empty cells and the usual words for a missing value.
+
+    Raises:
+        DataError: A cell is no number: names the line, the column and the cell.
+    """
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        raise DataError(f"{where}: column {column.name!r} holds dates, not numbers; set data.target_column")
+    values = pd.to_numeric(column, errors="coerce")
+    text = column.astype(str).str.strip()
+    bad = (values.isna() & ~text.str.lower().isin(MISSING)).to_numpy()
+    if bad.any():
+        comma = text[bad].str.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+        if comma.all() and not text[~bad].str.contains(".", regex=False).any():
+            notes.append(f"{where}: column {column.name!r} was read with decimal commas")
+            values = pd.to_numeric(text.str.replace(",", ".", regex=False), errors="coerce")
+        else:
+            row = int(np.argmax(bad))
+            raise DataError(
+                f"{where}, {line} {numbers[row]}, column {column.name!r}: {str(column.iloc[row])[:40]!r} is not a "
+                "number; correct it, leave it empty if the value is missing, or choose other columns"
+            )
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def parse_times(
+    column: pd.Series, numbers: np.ndarray, where: str, line: str, notes: list[str], option: str
+) -> np.ndarray:
+    """Reads a column of times.
+
+    Dates and periods of any type; text in ISO 8601 or another common form, ``2020Q1``; whole numbers of the form
+    ``YYYY``, ``YYYYMM`` and ``YYYYMMDD``; other whole numbers count steps. Times with a zone become UTC, or keep
+    their local date where every time of day is the same.
+
+    Args:
+        column: The cells.
+        numbers: Line of each cell, for the error.
+        where: Name of the source.
+        line: ``line`` or ``row``.
+        notes: Receives what was assumed.
+        option: Configuration key of the column, for the error.
+
+    Returns:
+        ``datetime64[ns]`` without zone, or int64 steps.
+
+    Raises:
+        DataError: A cell is no time: names the line and the cell.
+    """
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return column.dt.to_timestamp().to_numpy(dtype="datetime64[ns]")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        local, world = column.dt.tz_localize(None), column.dt.tz_convert("UTC").dt.tz_localize(None)
+        return _checked(_zoned(local, world, where, notes), column, numbers, where, line, option)
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return _checked(column, column, numbers, where, line, option)
+    if pd.api.types.is_bool_dtype(column):
+        raise DataError(f"{where}: column {column.name!r} ({option}) holds true and false, not times")
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all() and not column.isna().any():
+        column = column.astype(np.int64)
+    text = column.astype(str).str.strip()
+    if text.str.fullmatch(r"[+-]?\d{1,18}").all():
+        return _whole_numbers(text, where, notes)
+    quarters = text.str.extract(r"^(\d{4})[-_ ]?[Qq]([1-4])$")
+    if quarters[1].notna().all():
+        months = quarters[1].astype(int) * 3 - 2
+        text = quarters[0] + "-" + months.astype(str).str.zfill(2) + "-01"
+    if text.str.contains(_WITH_ZONE).any():
+        world = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
+        local = pd.to_datetime(text.str.replace(_ZONE, "", regex=True), errors="coerce", format="ISO8601")
+        return _checked(_zoned(local, world, where, notes), column, numbers, where, line, option)
+    return _checked(_dates(text, where, notes), column, numbers, where, line, option)
+
+
+def _whole_numbers(text: pd.Series, where: str, notes: list[str]) -> np.ndarray:
+    values = text.astype(np.int64)
+    for pattern, form, word in (
+        (r"(?:1[5-9]|2[01])\d\d", "%Y", "years"),
+        (r"(?:1[5-9]|2[01])\d\d(?:0[1-9]|1[0-2])", "%Y%m", "year and month"),
+        (r"(?:1[5-9]|2[01])\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])", "%Y%m%d", "year, month and day"),
+    ):
+        if text.str.fullmatch(pattern).all():
+            dates = pd.to_datetime(text, format=form, errors="coerce")
+            if dates.notna().all():
+                notes.append(f"{where}: whole-number times such as {text.iloc[0]} were read as {word}")
+                return dates.to_numpy(dtype="datetime64[ns]")
+    for digits, unit, word in ((10, "s", "seconds"), (13, "ms", "milliseconds")):
+        if text.str.fullmatch(r"[1-4]\d{%d}" % (digits - 1)).all():
+            notes.append(
+                f"{where}: whole-number times such as {text.iloc[0]} were read as {word} since 1970, in UTC"
+            )
+            return pd.to_datetime(values, unit=unit).to_numpy(dtype="datetime64[ns]")
+    return values.to_numpy()
+
+
+def _dates(text: pd.Series, where: str, notes: list[str]) -> pd.Series:
+    dates = pd.to_datetime(text, errors="coerce", format="ISO8601")
+    if dates.notna().all():
+        return dates
+    best = dates
+    forms: list[dict[str, Any]] = [{"dayfirst": False}, {"dayfirst": True}]
+    whole = []
+    for form in forms:
+        with warnings.catch_warnings():
+            # pandas says that it reads a column cell by cell, and that a date contradicts `dayfirst`.
+            warnings.simplefilter("ignore", UserWarning)
+            tried = pd.to_datetime(text, errors="coerce", **form)
+        if tried.notna().all():
+            whole.append(tried)
+        if tried.notna().sum() > best.notna().sum():
+            best = tried
+    if len(whole) == 2 and not whole[0].equals(whole[1]):
+        notes.append(
+            f"{where}: dates such as {text.iloc[0]} were read month first; write YYYY-MM-DD if that is wrong"
+        )
+    return whole[0] if whole else best
+
+
+def _zoned(local: pd.Series, world: pd.Series, where: str, notes: list[str]) -> pd.Series:
+    clock = local.dt.normalize()
+    if (local - clock).nunique() <= 1:
+        notes.append(f"{where}: times carry a zone; local dates were kept without it")
+        return local.where(world.notna())
+    notes.append(f"{where}: times carry a zone; they were converted to UTC, and so are the forecasts'")
+    return world
+
+
+def _checked(
+    dates: pd.Series, column: pd.Series, numbers: np.ndarray, where: str, line: str, option: str
+) -> np.ndarray:
+    bad = dates.isna().to_numpy()
+    if bad.any():
+        row = int(np.argmax(bad))
+        more = f" ({int(bad.sum())} such cells)" if bad.sum() > 1 else ""
+        raise DataError(
+            f"{where}, {line} {numbers[row]}, column {column.name!r} ({option}): {str(column.iloc[row])[:40]!r} is not "
+            f"a date between 1678 and 2261, or not in the form of the others{more}; write dates as YYYY-MM-DD"
+        )
+    return dates.to_numpy(dtype="datetime64[ns]")
+
+
+def zone_free(text: str) -> str:
+    """Returns a time without the zone at its end."""
+    return re.sub(_ZONE, "", text)

@@ -1,0 +1,101 @@
+"""The ensemble of section 3.4 of arXiv:1905.10437: members over lookbacks, losses and repeats, and their median."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.train.learner import Learner
+from core.train.seeds import derive_seed
+from core.train.stacked import Stacked
+from tasks.forecasting.config import EnsembleConfig
+from tasks.forecasting.losses import LOSSES
+from tasks.forecasting.models.nbeats import build_nbeats
+from tasks.forecasting.sampler import FlatSeries, Member
+
+
+def list_members(config: EnsembleConfig, horizon: int) -> list[Member]:
+    """Returns the members in the order in which they are stacked: by lookback, then loss, then repeat."""
+    return [
+        Member(multiple * horizon, loss, repeat)
+        for multiple in config.lookbacks
+        for loss in config.losses or []
+        for repeat in range(config.repeats)
+    ]
+
+
+class Ensemble(nn.Module):
+    """All members for one frequency, stacked by lookback.
+
+    Args:
+        config: Model configuration.
+        horizon: Forecast length H.
+        seed: Each member's weights are drawn from a stream that the seed and the member name.
+    """
+
+    def __init__(self, config: EnsembleConfig, horizon: int, seed: int = 0) -> None:
+        super().__init__()
+        self.horizon = horizon
+        self.members = list_members(config, horizon)
+        self.lookbacks = list(dict.fromkeys(member.lookback for member in self.members))
+        self.groups = nn.ModuleList()
+        for lookback in self.lookbacks:
+            models = []
+            for member in self.of(lookback):
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(derive_seed(seed, "weights", lookback, member.loss, member.repeat))
+                    models.append(build_nbeats(config, lookback, horizon))
+            self.groups.append(Stacked(models, config.batched))
+
+    def of(self, lookback: int) -> list[Member]:
+        """Returns the members with this lookback."""
+        return [member for member in self.members if member.lookback == lookback]
+
+    def forward(self, flat: FlatSeries) -> Tensor:
+        """Forecasts what follows the end of each of N series with each of M members: ``(M, N, H)``."""
+        outputs = []
+        for lookback, group in zip(self.lookbacks, self.groups, strict=True):
+            x, mask = flat.last_windows(lookback)
+            shape = (group.num_members, *x.shape)
+            outputs.append(group(x.expand(shape), mask.expand(shape)))
+        return torch.cat(outputs)
+
+
+class EnsembleLearner(Learner):
+    """Trains all members at once: the loss is the sum of theirs, so each descends its own.
+
+    Args:
+        model: The ensemble.
+        seasonality: Steps in a season, for the MASE loss.
+    """
+
+    model: Ensemble
+
+    def __init__(self, model: Ensemble, seasonality: int) -> None:
+        super().__init__(model)
+        self.seasonality = seasonality
+
+    def loss_and_metrics(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the sum of the members' losses and the mean of each kind of loss."""
+        losses: list[Tensor] = []
+        kinds: dict[str, list[Tensor]] = {}
+        for lookback, group, windows in zip(
+            self.model.lookbacks, self.model.groups, batch["windows"], strict=True
+        ):
+            x, x_mask, y, y_mask = windows
+            forecast = group(x, x_mask)
+            members = self.model.of(lookback)
+            for kind in dict.fromkeys(member.loss for member in members):
+                rows = [i for i, member in enumerate(members) if member.loss == kind]
+                # All members of a stack with one loss need no copy.
+                part = slice(None) if len(rows) == len(members) else rows
+                loss = LOSSES[kind](forecast[part], y[part], y_mask[part], x[part], self.seasonality)
+                losses.append(loss)
+                kinds.setdefault(kind, []).append(loss.detach())
+        return torch.cat(losses).sum(), {kind: torch.cat(values).mean() for kind, values in kinds.items()}
+
+    def clip_grad_norm(self, limit: float) -> Tensor:
+        """Clips each member's gradient by itself; returns the mean of the norms before."""
+        return torch.cat([group.clip_grad_norm(limit) for group in self.model.groups]).mean()

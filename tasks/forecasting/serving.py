@@ -1,0 +1,137 @@
+"""Forecasts for files and for requests: tables in, tables out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.progress import track
+
+from core.errors import ConfigError, DataError, SkipwayError
+from tasks.forecasting.config import DataConfig, ForecastingPredictConfig
+from tasks.forecasting.data.load import load_data
+from tasks.forecasting.data.series import Group, SeriesData, future_index
+from tasks.forecasting.data.tables import frame_to_data
+from tasks.forecasting.figures import forecast_figure
+from tasks.forecasting.forecaster import Forecast, Forecaster
+
+SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".jsonl", ".jsonl.gz")
+
+
+def forecast_frame(group: Group, forecast: Forecast, id_column: str, time_column: str) -> pd.DataFrame:
+    """Returns forecasts as a long table: id, time, ``forecast``, and ``lo-80, hi-80`` for each level."""
+    count, steps = forecast.median.shape
+    times = [np.asarray(future_index(group, i, steps)) for i in range(count)]
+    columns: dict[str, Any] = {
+        id_column: np.repeat(np.array(group.ids, dtype=object), steps),
+        time_column: np.concatenate(times),
+        "forecast": forecast.median.ravel(),
+    }
+    for level, (low, high) in forecast.intervals.items():
+        columns |= {f"lo-{level}": low.ravel(), f"hi-{level}": high.ravel()}
+    return pd.DataFrame(columns)
+
+
+def predict_files(forecaster: Forecaster, config: ForecastingPredictConfig) -> list[str]:
+    """Forecasts the series of a file, or of every table in a folder.
+
+    Returns:
+        One line for each file that could not be used; with ``strict`` the first one is raised instead.
+    """
+    assert config.input is not None and config.output is not None
+    source, target = Path(config.input), Path(config.output)
+    if not source.is_dir():
+        if target.is_dir():
+            target = target / f"{source.name.split('.')[0]}.csv"
+        _predict_file(forecaster, config, source, target, config.plot)
+        return []
+    files = sorted(path for path in source.iterdir() if path.name.endswith(SUFFIXES))
+    if not files:
+        raise DataError(f"{source} holds no table; known endings are {', '.join(SUFFIXES)}")
+    if target.is_file():
+        raise ConfigError(f"--input {source} is a folder and --output {target} is a file; name a folder")
+    target.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for path in track(files, description="forecasting", transient=True):
+        stem = path.name.split(".")[0]
+        plot = str(target / f"{stem}.png") if config.plot else None
+        try:
+            _predict_file(forecaster, config, path, target / f"{stem}.csv", plot)
+        except SkipwayError as error:
+            if config.strict:
+                raise
+            failures.append(str(error) if path.name in str(error) else f"{path}: {error}")
+    return failures
+
+
+def _predict_file(
+    forecaster: Forecaster, config: ForecastingPredictConfig, source: Path, target: Path, plot: str | None
+) -> None:
+    data = load_data(replace(config.data, path=str(source), holdout=False))
+    forecasts = {g.name: forecaster.forecast(g, config.group, config.horizon) for g in data.groups}
+    notes = [*data.notes, *(note for forecast in forecasts.values() for note in forecast.notes)]
+    for note in notes:
+        print(f"           {note}")
+    frame = pd.concat(
+        forecast_frame(g, forecasts[g.name], config.data.id_column, config.data.time_column) for g in data.groups
+    )
+    if target.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--output {target}: write a .csv or a .parquet file")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix == ".parquet":
+        frame.to_parquet(target, index=False)
+    else:
+        frame.to_csv(target, index=False)
+    print(f"written    {target}: {data.size} series, {len(frame)} rows")
+    if plot:
+        forecast_figure(_choose(data, forecasts, config.plot_series)).savefig(plot, dpi=130)
+        print(f"written    {plot}")
+
+
+def _choose(
+    data: SeriesData, forecasts: dict[str, Forecast], names: list[str] | None
+) -> list[tuple[Group, Forecast, int]]:
+    """Returns the named series, or the first six."""
+    every = [(group, forecasts[group.name], i) for group in data.groups for i in range(len(group))]
+    if names is None:
+        return every[:6]
+    by_name = {group.ids[i]: (group, forecast, i) for group, forecast, i in every}
+    if missing := [name for name in names if name not in by_name]:
+        raise DataError(f"--plot_series: there is no series {missing[0]!r} in {data.name}")
+    return [by_name[name] for name in names]
+
+
+def serve_frame(forecaster: Forecaster, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+    """Answers a request: columns ``unique_id, ds, y`` in, ``unique_id, ds, forecast, lo-..., hi-...`` out.
+
+    Args:
+        forecaster: The model.
+        frame: One row a series and time; times as ISO text or timestamps.
+        params: ``horizon`` (0: the model's), ``group`` and ``freq`` (empty: by frequency).
+    """
+    config = DataConfig(holdout=False, freq=params.get("freq") or None)
+    data = frame_to_data(frame, config, name="request")
+    answers = []
+    for group in data.groups:
+        forecast = forecaster.forecast(group, params.get("group") or None, params.get("horizon") or None)
+        answers.append(forecast_frame(group, forecast, "unique_id", "ds"))
+    answer = pd.concat(answers, ignore_index=True)
+    answer["ds"] = answer["ds"].astype(str)
+    return answer
+
+
+def example_request(forecaster: Forecaster) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Returns two short series in the frequency of the first model, and the default parameters."""
+    model = next(iter(forecaster.models.values()))
+    length = 3 * max(model.horizon, model.seasonality)
+    freq = model.freq if model.freq != "B" else "D"
+    times = pd.period_range("2015-01-01", periods=length, freq=freq).start_time.strftime("%Y-%m-%d %H:%M:%S")
+    season = np.sin(2 * np.pi * np.arange(length) / max(2, model.seasonality))
+    frames = [
+        pd.DataFrame({"unique_id": name, "ds": times, "y": level + np.arange(length) + 5 * season})
+        for name, level in (("a", 100.0), ("b", 200.0))
+    ]
+    return pd.concat(frames, ignore_index=True), {"horizon": 0, "group": "", "freq": ""}
