@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.config import ExportConfig, parse
+from core.config import ExportConfig, check_train, parse
 from core.errors import ConfigError, SkipwayError
 from core.task import Task
 
@@ -70,6 +70,8 @@ def _parse(task: Task, command: str, argv: list[str]) -> tuple[Any, str | None]:
         default_config=default_config(task) if command == "train" and resume is None else None,
         extra=RESUME_HELP if command == "train" else {},
     )
+    if command == "train":
+        check_train(config.train)
     return config, resume
 
 
@@ -84,7 +86,8 @@ def default_config(task: Task) -> Path:
 
 def _resumed(task: Task, argv: list[str]) -> tuple[list[str], str | None]:
     """Takes ``--resume X`` out of ``argv`` and puts the configuration of that run in front."""
-    words = [part for word in argv for part in (word.split("=", 1) if word.startswith("--resume=") else [word])]
+    joined = ("--resume=", "--output=")
+    words = [part for word in argv for part in (word.split("=", 1) if word.startswith(joined) else [word])]
     if "--resume" not in words:
         return argv, None
     at = words.index("--resume")

@@ -46,7 +46,8 @@ class TrainConfig:
         log_every: Steps between two entries of the training curves.
         validate_every: Steps between two validations; 0 validates only when patience asks for it.
         patience: Validations without a better value before training stops early; 0 is off.
-        max_time: Time budget of the whole fit, such as 90s, 30m or 2h; what is trained by then is used.
+        max_time: Time budget of the fit, such as 90s, 30m or 2h, shared by its parts in proportion to their
+            steps; what is trained by then is used. A resumed run gets it anew.
         checkpoint_minutes: Minutes between two checkpoints; one is also written at the end of each part.
         workers: Processes that load data; 0 loads in the training process.
         deterministic: Ask torch for deterministic kernels.
@@ -86,7 +87,8 @@ class RunConfig:
     Args:
         seed: Seed of weights, batches and augmentation.
         output: Folder that receives a folder for each run.
-        tracking: MLflow tracking URI; "none" tracks nothing; by default MLFLOW_TRACKING_URI or a local sqlite file.
+        tracking: MLflow tracking URI; "none" tracks nothing; by default MLFLOW_TRACKING_URI or a local sqlite
+            file.
         register: Enter the trained model into the MLflow registry.
         promote: When the new version becomes the champion.
         train: Training loop.
@@ -153,6 +155,19 @@ class ExportConfig(UseConfig):
     output: str = "export"
 
 
+_ONE_TYPE = re.compile(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)')
+_SEVERAL_TYPES = re.compile(
+    r'Parser key "([^"]+)": Does not validate against any of the Union subtypes Subtypes: \[(.+?)\] Errors: .*'
+    r"Given value: (.*)"
+)
+
+
+def _words(kind: str) -> str:
+    """Returns jsonargparse's list of types as a user would write it."""
+    kind = re.sub(r"<class '(\w+)'>", r"\1", kind).replace("typing.", "").replace("NoneType", "null")
+    return re.sub(r"Literal\[(.*?)\]", r"\1", kind)
+
+
 class HelpFormatter(DefaultHelpFormatter):
     """Keeps the line breaks of the examples below the options."""
 
@@ -176,9 +191,10 @@ class Parser(ArgumentParser):
         elif unknown := re.search(r"Option '([^']+)' is not accepted", text):
             key = unknown.group(1)
             text = f"unknown key {key}.{nearest('--' + key, keys).replace('--', '')}"
-        elif wrong := re.search(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)', text):
-            kind = re.sub(r"<class '(\w+)'>|typing\.", r"\1", wrong.group(2))
-            text = f"--{wrong.group(1)} takes {kind}, not {wrong.group(3)!r}"
+        elif wrong := (_ONE_TYPE.search(text) or _SEVERAL_TYPES.search(text)):
+            key, kind, value = wrong.groups()
+            names = re.findall(r"'([^']+)'", kind) if "Literal" in kind else []
+            text = f"--{key} takes {_words(kind)}, not {value!r}.{nearest(value, names)}"
         elif wrong := re.search(r'Parser key "([^"]+)": (.*)', text):
             text = f"--{wrong.group(1)}: {wrong.group(2)}"
         print(f"{self.prog}: error: {text} (see --help)", file=sys.stderr)
@@ -211,7 +227,9 @@ def parse(
     Returns:
         An instance of ``root``.
     """
-    parser = Parser(prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=HelpFormatter)
+    parser = Parser(
+        prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=HelpFormatter
+    )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file; flags override what it says.")
     parser.add_argument("--debug", action="store_true", help="Show tracebacks instead of one-line errors.")
     for option, text in (extra or {}).items():
@@ -307,7 +325,9 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def per_part(value: float | dict[str, Any], part: str, option: str) -> Any:
-    """Returns an option for one part of a run: the number itself, or the part's in ``{"Yearly": 30, "default": 100}``.
+    """Returns an option for one part of a run.
+
+    It is the number itself, or the part's in ``{"Yearly": 30, "default": 100}``.
 
     Raises:
         ConfigError: The mapping has neither the part nor ``default``.
@@ -315,8 +335,48 @@ def per_part(value: float | dict[str, Any], part: str, option: str) -> Any:
     if not isinstance(value, dict):
         return value
     if part not in value and "default" not in value:
-        raise ConfigError(f"--{option} has no number for {part}; it has {', '.join(value)}: add {part} or default")
+        raise ConfigError(
+            f"--{option} has no number for {part}; it has {', '.join(value)}: add {part} or default"
+        )
     return value.get(part, value.get("default"))
+
+
+AT_LEAST = {
+    "epochs": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "log_every": 1,
+    "weight_decay": 0,
+    "warmup_steps": 0,
+    "grad_noise": 0,
+    "validate_every": 0,
+    "patience": 0,
+    "checkpoint_minutes": 0,
+    "workers": 0,
+}
+"""Smallest value of each number in :class:`TrainConfig`."""
+
+
+def check_train(config: TrainConfig) -> None:
+    """Raises ``ConfigError`` for a value that no training can use, before anything heavy is imported."""
+    for name, least in AT_LEAST.items():
+        value = getattr(config, name)
+        if value is not None and not value >= least:
+            raise ConfigError(f"--train.{name} {value} is too small; use {least} or more")
+    for name in ("lr", "grad_clip"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--train.{name} {value} is too small; use a number above 0")
+    steps = config.steps if isinstance(config.steps, dict) else {"default": config.steps}
+    for part, count in steps.items():
+        if count is not None and count < 1:
+            raise ConfigError(f"--train.steps {count} for {part} is too small; use 1 or more")
+    if config.ema is not None and not 0 <= config.ema < 1:
+        raise ConfigError(
+            f"--train.ema {config.ema} is not a decay; use a number from 0 to below 1, such as 0.999"
+        )
+    if config.max_time is not None:
+        parse_duration(config.max_time)
 
 
 def parse_duration(text: str) -> float:

@@ -169,6 +169,8 @@ def load_task(name: str) -> Task:
         module = importlib.import_module(f"tasks.{name}.task")
     except ModuleNotFoundError as error:
         if error.name in ("tasks", f"tasks.{name}", f"tasks.{name}.task"):
-            raise ConfigError(f"there is no task {name!r} in this installation; see `python -m tasks`") from None
+            raise ConfigError(
+                f"there is no task {name!r} in this installation; see `python -m tasks`"
+            ) from None
         raise
     return module.TASK

@@ -1,0 +1,1 @@
+"""Task packages: each turns the core into trained, measured and registered models of one field."""

@@ -24,7 +24,7 @@ def run(task: Task, config: Any) -> int:
     console.print(f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}", markup=False)
     trained_on = package.metadata.get("data", {})
     if trained_on and trained_on.get("digest") != data.digest:
-        console.print(f"           the model was trained on {trained_on.get('name')}: this is a zero-shot test")
+        console.print(f"           the model was trained on {trained_on.get('name')}: this is other data")
     for note in data.notes:
         console.print(f"           {note}", markup=False)
     with console.status("testing and scoring the baselines"):

@@ -18,5 +18,7 @@ def run(task: Task, config: Any) -> int:
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)
     for path in task.export(predictor, output, config.format):
-        console.print(f"written    {path} ({path.stat().st_size / 1e6:.1f} MB), same output checked", markup=False)
+        console.print(
+            f"written    {path} ({path.stat().st_size / 1e6:.1f} MB), same output checked", markup=False
+        )
     return 0

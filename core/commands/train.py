@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from core.commands.results import compare, results_table
 from core.config import dump_config, flatten, parse_duration, per_part, to_dict
-from core.errors import ConfigError, Interrupted, SkipwayError
+from core.errors import ConfigError, Interrupted, TrainingError
 from core.report.html import write_report
 from core.task import Evaluation, Part, Task
 from core.track.package import Package, load_package, save_package
-from core.track.promotion import Score, load_policy
-from core.track.registry import promote_if_better, register
+from core.track.promotion import load_policy
+from core.track.registry import register
 from core.track.run import NullRun, Run
-from core.track.store import public_uri, resolve_uri
+from core.track.store import prepare, public_uri, resolve_uri
 from core.train import distributed
 from core.train.hardware import choose_device, choose_precision, keep_large_allocations
 from core.train.loop import Observer, Trainer
@@ -50,6 +51,11 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
         data = task.load(config)
         parts = task.parts(config, data)
         metric = task.primary_metric(config, data)
+        steps = {part.name: _total_steps(part, config) for part in parts}
+        if config.train.recompute:
+            for part in parts:
+                recompute_branches(part.learner)
+        load_policy(task.name, config.promote)
         lines = [
             f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}",
             *(f"           {note}" for note in [*data.notes, *task.notes(config, data)]),
@@ -59,12 +65,12 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
             console.print(line, markup=False)
         run = _open_run(task, config, resume, world, console)
         try:
-            _fit(parts, config, run, console, device=device, dtype=dtype)
+            _fit(parts, config, run, console, steps=steps, device=device, dtype=dtype)
             if isinstance(run, Run):
                 _finish(task, config, data, parts, run, console, metric)
         except BaseException as error:
             run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
-            if isinstance(error, SkipwayError):
+            if isinstance(error, Interrupted | TrainingError):
                 raise type(error)(f"{error}; continue with --resume {run.id}") from error
             raise
         return 0
@@ -79,18 +85,22 @@ def _open_run(
     if not world.is_main:
         return NullRun(Path(distributed.broadcast_text("")))
     uri = resolve_uri(config.tracking)
+    if uri is not None:
+        prepare(uri)  # a store that cannot be used is told before there is a run
     root = Path(config.output)
-    if resume:
-        run = Run.open(root, resume, uri, task.name)
-    else:
-        run = Run.create(task.name, root, uri)
+    run = Run.open(root, resume, uri, task.name) if resume else Run.create(task.name, root, uri)
     console.print(f"run        {run.folder}", markup=False, soft_wrap=True)
     console.print(f"tracking   {public_uri(uri) if uri else 'off'}", markup=False, soft_wrap=True)
-    run.save_config(dump_config(config))
+    run.save_config(dump_config(_public(config)))
     run.start(seed=config.seed, system_metrics=SYSTEM_SECONDS)
-    run.log_params(flatten(to_dict(config)))
+    run.log_params(flatten(to_dict(_public(config))))
     distributed.broadcast_text(str(run.folder))
     return run
+
+
+def _public(config: Any) -> Any:
+    """Returns the configuration without the password that a tracking address may hold, for records."""
+    return replace(config, tracking=config.tracking and public_uri(config.tracking))
 
 
 def _fit(
@@ -99,13 +109,13 @@ def _fit(
     run: Run | NullRun,
     console: Console,
     *,
+    steps: dict[str, int],
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
     """Fits the parts in turn under one progress bar; parts that a resumed run has finished are skipped."""
-    steps = {part.name: _total_steps(part, config) for part in parts}
     limit = config.train.max_time
-    deadline = time.monotonic() + parse_duration(limit) if limit else None
+    end = time.monotonic() + parse_duration(limit) if limit else None
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -127,10 +137,12 @@ def _fit(
                 run.log_metrics({f"{prefix}{name}": value for name, value in values.items()}, step)
 
             learner = part.learner.to(device)
-            if config.train.recompute:
-                recompute_branches(learner)
             if config.train.compile:
-                learner.model.compile()
+                learner.compile()
+            deadline = None
+            if end is not None:
+                share = steps[part.name] / (sum(steps.values()) - before)
+                deadline = time.monotonic() + share * (end - time.monotonic())
             trainer = Trainer(
                 learner,
                 part.source,
@@ -162,7 +174,7 @@ def _total_steps(part: Part, config: Any) -> int:
 def _finish(
     task: Task, config: Any, data: Any, parts: list[Part], run: Run, console: Console, metric: str
 ) -> None:
-    """Tests what is shipped: the package is written first, and the model that is scored is read back from it."""
+    """Tests what is shipped: the package is written first, and the model that is scored is read from it."""
     learners = {part.name: part.learner for part in parts}
     package = load_package(save_package(run.package_folder, task.package(config, data, learners), task.name))
     predictor = task.predictor(package)
@@ -178,17 +190,23 @@ def _finish(
         samples.to_csv(run.folder / "samples.csv", index=False)
     for name, figure in task.figures(predictor, config, data, results):
         run.save_figure(name, figure)
-    report = write_report(run.folder, task, config, data, rows, results)
+    report = write_report(run.folder, task, _public(config), data, rows, results)
     baseline = next(name for name in results if name != "model")
-    score = Score(
-        metric,
-        results["model"].metrics[metric],
-        task.higher_is_better,
-        data.digest,
-        baseline,
-        results[baseline].metrics[metric],
+
+    def score(champion: Package) -> float:
+        return task.evaluate(task.predictor(champion), config, data).metrics[metric]
+
+    outcome = register(
+        run,
+        package,
+        task,
+        metric=metric,
+        value=results["model"].metrics[metric],
+        digest=data.digest,
+        baseline=(baseline, results[baseline].metrics[metric]),
+        policy=config.promote if config.register else None,
+        evaluate_champion=score,
     )
-    outcome = _register(task, config, data, run, score) if config.register else "not asked for"
     run.finish("FINISHED")
     console.print(results_table(rows, f"{task.title} on {data.name}, held-out data", task.title))
     for row in rows:
@@ -196,18 +214,3 @@ def _finish(
             console.print(f"[red]{row.name}: {row.best} is better by {-row.gain:.1f} %[/]")
     for label, value in (("report", report), ("package", package.folder), ("registry", outcome)):
         console.print(f"{label:10} {value}", markup=False, soft_wrap=True)
-
-
-def _register(task: Task, config: Any, data: Any, run: Run, score: Score) -> str:
-    """Registers the package and compares it with the champion; returns what happened in one line."""
-
-    def evaluate(champion: Package) -> float:
-        return task.evaluate(task.predictor(champion), config, data).metrics[score.metric]
-
-    policy = load_policy(task.name, config.promote if config.promote != "if-better" else None)
-    version = register(run, task, score, policy)
-    if version is None:
-        return "not registered now; `python -m core.track sync` will do it when the server answers"
-    decision = promote_if_better(task, version, evaluate, policy)
-    alias = "champion" if decision.promote else "challenger"
-    return f"models:/{task.registered_name}/{version} (@{alias}), {decision.reason}"

@@ -1,4 +1,4 @@
-"""Batches from a map-style dataset, by number: the order of an epoch depends on the seed and the epoch alone."""
+"""Batches from a map-style dataset, by number: an epoch's order depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import DataError
-from core.train.distributed import World
+from core.train.distributed import World, environment_world
 from core.train.seeds import generator
 
 
@@ -21,16 +21,18 @@ class EpochLoader:
         batch_size: Samples in a batch, over all processes; an incomplete last batch is dropped in training.
         seed: Seed of the order.
         workers: Loader processes; with 0 a resumed run is bit-equal to an uninterrupted one.
-        world: This process's share: every rank takes its slice of the same batch.
+        world: This process's share, the environment's by default: every rank takes its slice of a batch.
     """
 
     def __init__(
         self, dataset: Dataset, batch_size: int, *, seed: int, workers: int = 0, world: World | None = None
     ) -> None:
         self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
-        self.world = world or World()
+        self.world = world or environment_world()
         if batch_size % self.world.size:
-            raise DataError(f"a batch of {batch_size} cannot be shared by {self.world.size} processes equally")
+            raise DataError(
+                f"a batch of {batch_size} cannot be shared by {self.world.size} processes equally"
+            )
         self.steps_per_epoch: int = len(dataset) // batch_size  # type: ignore[arg-type]
         if self.steps_per_epoch == 0:
             raise DataError(
@@ -47,11 +49,13 @@ class EpochLoader:
                 batch_sampler=self._indices(epoch, skip),
                 num_workers=self.workers,
                 pin_memory=device.type == "cuda",
-                # Its own generator: the default draws from the global one, which would shift dropout after a resume.
+                # The default draws from the global generator, which would shift dropout after a resume.
                 generator=generator(self.seed, "workers", epoch),
             )
             for batch in loader:
-                yield {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
+                yield {
+                    k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()
+                }
             epoch, skip = epoch + 1, 0
 
     def _indices(self, epoch: int, skip: int) -> list[list[int]]:

@@ -51,7 +51,9 @@ def write_report(
         methods=list(results),
         metrics=[(name, [r.metrics.get(name) for r in results.values()]) for name in names],
         curves=embed_figure(draw_curves(read_metrics(folder))),
-        figures=[(path.stem, embed(path.read_bytes())) for path in sorted((folder / "figures").glob("*.png"))],
+        figures=[
+            (path.stem, embed(path.read_bytes())) for path in sorted((folder / "figures").glob("*.png"))
+        ],
         config=dump_config(config),
     )
     path = folder / "report.html"

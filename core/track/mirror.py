@@ -99,7 +99,9 @@ class Mirror:
             if self.record.sync.get("opened"):
                 return self.record.mlflow_run_id
             try:
-                self.client.update_run(self.record.mlflow_run_id, status=self.record.status)
+                self.client.update_run(
+                    self.record.mlflow_run_id, status=self.record.status, name=self.record.id
+                )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -111,7 +113,6 @@ class Mirror:
             self._experiment(),
             start_time=int(self.record.started * 1000),
             run_name=self.record.id,
-            tags={"skipway.run": self.record.id, "skipway.task": self.record.task},
         )
         self.record.mlflow_run_id = run.info.run_id
         self._save(opened=True)

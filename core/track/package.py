@@ -145,15 +145,15 @@ def load_package(folder: Path) -> Package:
         raise PackageError(f"{folder / METADATA} lacks format_version, task or sha256")
     if version > FORMAT_VERSION:
         raise PackageError(
-            f"{folder} has package format {version}, this skipway reads up to {FORMAT_VERSION}: install skipway "
-            f"{metadata.get('skipway_version', 'of a later version')}"
+            f"{folder} has package format {version}, this skipway reads up to {FORMAT_VERSION}: "
+            f"install skipway {metadata.get('skipway_version', 'of a later version')}"
         )
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise PackageError(f"{folder} is not a model package: {name} is missing")
         if file_digest(folder / name) != digests.get(name):
             raise PackageError(
-                f"{folder / name} is damaged or was changed: its SHA-256 is not the one in {METADATA}; copy the "
-                "package again"
+                f"{folder / name} is damaged or was changed: its SHA-256 is not the one in {METADATA}; "
+                "copy the package again"
             )
     return Package(folder, task, _read_json(folder / CONFIG), metadata)

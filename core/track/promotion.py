@@ -65,7 +65,7 @@ class Decision:
 
 
 def gain(value: float, reference: float, higher_is_better: bool) -> float:
-    """Returns how much better ``value`` is, as a fraction of ``reference``; the plain difference if that is 0."""
+    """Returns how much better ``value`` is, as a fraction of ``reference`` (the difference itself at 0)."""
     difference = value - reference if higher_is_better else reference - value
     return difference / abs(reference) if reference else difference
 
@@ -99,8 +99,8 @@ def decide(challenger: Score, champion: Score | None, policy: Policy) -> Decisio
     if (champion.metric, champion.digest) != (name, challenger.digest):
         return Decision(
             False,
-            f"not promoted: the champion has no {name} on the data of digest {challenger.digest[:12]}, and it could "
-            "not be scored there",
+            f"not promoted: the champion has no {name} on the data of digest {challenger.digest[:12]}, "
+            "and it could not be scored there",
         )
     if not math.isfinite(champion.value):
         return Decision(True, f"promoted: the champion's {name} on the same data is {champion.value}")

@@ -1,8 +1,9 @@
-"""Logs a model package to MLflow as a pyfunc made from code, with signature, example and pinned requirements."""
+"""Logs a package to MLflow as a pyfunc made from code, with signature, example and pinned requirements."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -33,12 +34,9 @@ def requirements(task: str) -> list[str]:
     for text in declared:
         requirement = Requirement(text)
         marker = requirement.marker
-        only_this_extra = marker is not None and not marker.evaluate({"extra": ""})
-        if (
-            requirement.name != "skipway"
-            and only_this_extra
-            and marker.evaluate({"extra": task.replace("_", "-")})
-        ):
+        if requirement.name == "skipway" or marker is None or marker.evaluate({"extra": ""}):
+            continue
+        if marker.evaluate({"extra": task.replace("_", "-")}):
             names.add(requirement.name)
     versions = {name: installed(name) for name in sorted(names)}
     # A local part such as +cpu names a build that indexes do not carry.
@@ -52,7 +50,10 @@ def log_package(package: Package, task: Task, mlflow_run_id: str) -> str:
 
     The run's status becomes FINISHED by this; the caller sets the one it wants.
     """
-    import mlflow
+    with warnings.catch_warnings():
+        # MLflow warns about type hints of its own classes when it imports them.
+        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+        import mlflow.pyfunc
     from mlflow.models import infer_signature
 
     predictor = task.predictor(package)

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import SkipwayError, TrackingError
+from core.errors import TrackingError
 from core.registry import nearest
 from core.task import Task
 from core.track import store
-from core.track.package import Package
-from core.track.promotion import Decision, Policy, Score, decide
+from core.track.package import Package, load_package
+from core.track.promotion import Decision, Mode, Policy, Score, decide, load_policy
+from core.track.resolve import fetch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from core.track.run import Run
+    from core.track.run import NullRun, Run
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous_champion", "challenger"
 PREFIX = "skipway-"
@@ -83,23 +84,58 @@ def read_score(tags: dict[str, str]) -> Score | None:
         return None
 
 
-def register(run: Run, task: Task, score: Score, policy: Policy | None = None) -> str | None:
-    """Registers the package of a run as a new version with the alias ``challenger``.
+def register(
+    run: Run | NullRun,
+    package: Package,
+    task: Task,
+    *,
+    metric: str,
+    value: float,
+    digest: str,
+    baseline: tuple[str, float] | None = None,
+    policy: Mode | None = "if-better",
+    evaluate_champion: Callable[[Package], float] | None = None,
+) -> str:
+    """Registers the package of a run as a version, the ``challenger``, and decides about its promotion.
+
+    A store that does not answer costs nothing: the wish is kept in the run folder for ``sync``.
 
     Args:
-        run: Run whose ``package/`` is complete.
-        task: Its task.
-        score: Result of the package on held-out data.
-        policy: Kept with the run, for a promotion when it is uploaded later.
+        run: Run whose ``package/`` it is.
+        package: The package.
+        task: Its task, which also gives the direction of the metric.
+        metric: Name of the primary metric.
+        value: Its value on held-out data.
+        digest: SHA-256 of that data.
+        baseline: Name and value of the classical method on the same data.
+        policy: Mode of promotion; the rest comes from ``mlflow/registry.yaml``. None registers nothing.
+        evaluate_champion: Scores another package by the same metric on the same data.
 
     Returns:
-        The version, or None if there is no store now: then ``python -m core.track sync`` registers the run.
+        One sentence on what happened.
+
+    Raises:
+        TrackingError: the package is not the run's.
+        ConfigError: ``mlflow/registry.yaml`` is wrong.
     """
-    return run.register(task, score, policy or Policy())
+    if policy is None:
+        return "not registered, as asked"
+    if package.folder.absolute() != run.package_folder.absolute():
+        raise TrackingError(f"{package.folder} is not the package of the run {run.id}")
+    rules = load_policy(task.name, policy)
+    name, against = baseline or ("", None)
+    version = run.register(task, Score(metric, value, task.higher_is_better, digest, name, against), rules)
+    if version is None:
+        return f"not registered yet: {run.why_offline}"
+    title = f"{task.registered_name} version {version}"
+    try:
+        return f"{title}, {promote_if_better(task, version, evaluate_champion, rules).reason}"
+    except TrackingError as error:
+        return f"{title}, not promoted: {error}"
 
 
 def create_version(name: str, model_id: str, mlflow_run_id: str, tags: dict[str, str]) -> str:
-    """Creates a version of a logged model and gives it the alias ``challenger``; the model is created if missing."""
+    """Creates a version of a logged model, and the registered model if missing; it becomes ``challenger``."""
     from mlflow.exceptions import MlflowException
 
     with session() as client:
@@ -226,11 +262,10 @@ def promote_if_better(
             is not possible now.
         policy: Rules; those of ``mlflow/registry.yaml`` when None.
     """
-    from core.track.promotion import load_policy
-
     name = task.registered_name
     policy = policy or load_policy(task.name)
     rescored: dict[str, Score] = {}
+    trouble = ""
     while True:
         with session() as client:
             candidate = read_score(_version(client, name, version).tags)
@@ -247,6 +282,8 @@ def promote_if_better(
                 decision = decide(candidate, score, policy)
                 if champion == version:
                     decision = Decision(False, "not promoted: it is the champion already")
+                elif champion in rescored:
+                    decision = replace(decision, reason=decision.reason + trouble)
                 if decision.promote:
                     _make_champion(client, name, version)
                 client.set_model_version_tag(name, version, "promotion", decision.reason)
@@ -254,20 +291,13 @@ def promote_if_better(
         # Scoring may take minutes: done without the lock, and the champion is looked up again afterwards.
         assert champion is not None
         assert evaluate_champion is not None
-        rescored[champion] = _rescore(name, champion, candidate, evaluate_champion)
-
-
-def _rescore(name: str, version: str, candidate: Score, evaluate: Callable[[Package], float]) -> Score:
-    from core.track.package import load_package
-    from core.track.resolve import fetch
-
-    try:
-        value = evaluate(load_package(fetch(f"models:/{name}/{version}", store.current())))
-    except (
-        SkipwayError
-    ):  # an older champion may not fit the new data; `decide` then says that it was not scored
-        return Score("", 0.0, candidate.higher_is_better, "")
-    return Score(candidate.metric, float(value), candidate.higher_is_better, candidate.digest)
+        try:
+            package = load_package(fetch(f"models:/{name}/{champion}", store.current()))
+            value = float(evaluate_champion(package))
+        except Exception as error:  # whatever an old model does, it must not cost the run that just finished
+            rescored[champion], trouble = Score("", 0.0, False, ""), f" ({store.brief(error)})"
+        else:
+            rescored[champion] = replace(candidate, value=value)
 
 
 def list_versions(name: str | None = None) -> list[Version]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -121,6 +122,13 @@ class Run:
         return self._mirror is not None
 
     @property
+    def why_offline(self) -> str:
+        """Words on why the mirror takes no part."""
+        if self._uri is None:
+            return f"tracking is none; `python -m core.track sync {self.folder} --tracking URI` does it"
+        return f"`python -m core.track sync {self.folder}` does it when the store answers"
+
+    @property
     def package_folder(self) -> Path:
         """Where the model package goes."""
         return self.folder / "package"
@@ -148,9 +156,12 @@ class Run:
                 setattr(self.record, key, value)
             self.record.status, self.record.ended = "RUNNING", None
             self.record.sync.update(complete=False, opened=False)
+            self.record.tags |= {"skipway.run": self.id, "skipway.task": self.record.task}
             self.record.tags |= environment_tags(seed)
             self._save()
             if self._uri is not None:
+                if not self.resumed:
+                    self._adopt()
                 store.prepare(self._uri)
                 from core.track.mirror import Mirror
 
@@ -161,11 +172,13 @@ class Run:
             self._sampler = SystemSampler(self._append, self.record.started, system_metrics)
 
     def finish(self, status: Status = "FINISHED") -> None:
-        """Ends the run and sends everything that the store has not got."""
+        """Ends the run and sends everything that the store has not got; a second call changes nothing."""
         if self._sampler is not None:
             self._sampler.stop()
             self._sampler = None
         with self._lock:
+            if self.record.ended is not None:
+                return
             self.record.status, self.record.ended = status, time.time()
             curves = folders.read_metrics(self.folder)
             self.record.metrics = {key: curve[-1][1] for key, curve in curves.items()}
@@ -208,7 +221,7 @@ class Run:
                 self._push()
 
     def log_metrics(self, values: dict[str, float], step: int) -> None:
-        """Appends one line to ``metrics.jsonl``; the mirror gets it within seconds, at the end at the latest."""
+        """Appends a line to ``metrics.jsonl``; the mirror gets it within seconds or at the end."""
         self._append(values, step)
         if time.monotonic() - self._sent >= FLUSH_SECONDS:
             self.flush()
@@ -235,7 +248,7 @@ class Run:
         return path
 
     def register(self, task: Task, score: Score, policy: Policy) -> str | None:
-        """Asks for registration of ``package/``; see :func:`core.track.registry.register`."""
+        """Creates a version of ``package/``, now or in a later ``sync``; None if not now."""
         with self._lock:
             self.record.registration = {
                 "name": task.registered_name,
@@ -258,6 +271,13 @@ class Run:
 
     # ---------------------------------------------------------------- inside
 
+    def _adopt(self) -> None:
+        """Takes the MLflow run that ``mlflow run`` has opened for this process, instead of a second one."""
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if uri is not None and uri == self._uri and "MLFLOW_RUN_ID" in os.environ:
+            self.record.tracking = store.public_uri(uri)
+            self.record.mlflow_run_id = os.environ.pop("MLFLOW_RUN_ID")
+
     def _append(self, values: dict[str, float], step: int) -> None:
         line = folders.metrics_line(values, step, time.time())
         with self._lock, open(self.folder / folders.METRICS, "a", encoding="utf-8") as file:
@@ -275,8 +295,8 @@ class Run:
         except store.failures() as error:
             self._mirror = None
             self._say(
-                f"warning: could not {what} at {store.public_uri(self._uri or '')} ({store.brief(error)}); the run is "
-                f"complete in {self.folder}, upload it later: python -m core.track sync {self.folder}"
+                f"warning: could not {what} at {store.public_uri(self._uri or '')} ({store.brief(error)}); "
+                f"the run is complete on disk, upload it later: python -m core.track sync {self.folder}"
             )
 
     def _save(self) -> None:
@@ -287,13 +307,14 @@ class NullRun:
     """Stands in for a :class:`Run` on the other ranks of a distributed training: every call does nothing.
 
     Args:
-        folder: Folder of the real run, which checkpoints are read from.
+        folder: Folder of the real run, if this rank knows it already.
     """
 
     online = False
     mlflow_run_id: str | None = None
+    why_offline = "another process of the training does it"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path = Path()) -> None:
         self.folder, self.id = folder, folder.name
         self.resumed = False
 

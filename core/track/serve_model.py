@@ -1,4 +1,4 @@
-"""The model file of the MLflow pyfunc. MLflow copies this file into a model and runs it when the model is loaded.
+"""The model file of the MLflow pyfunc: MLflow copies it into a model and runs it to load the model.
 
 It holds no model code: it hands a package to the installed task, so that a copy inside an old model cannot
 shadow the installed packages.

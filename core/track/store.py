@@ -254,6 +254,9 @@ def failures() -> tuple[type[Exception], ...]:
 
 def brief(error: BaseException) -> str:
     """Returns the first line of an error, at most 160 characters."""
+    # requests wraps a refused connection in several layers of its own words.
+    if any(words in str(error) for words in ("Max retries exceeded", "Connection refused", "timed out")):
+        return "the server does not answer"
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

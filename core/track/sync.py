@@ -87,7 +87,7 @@ def _sync_run(folder: Path, uri: str | None, alone: bool) -> Outcome | None:
 
 
 def _recorded(tracking: str | None) -> str | None:
-    """Returns the recorded address; one with a password is taken from the environment, never from the folder."""
+    """Returns the recorded address; one with a password comes from the environment, never from the folder."""
     if tracking is None:
         return None
     configured = store.resolve_uri(None)

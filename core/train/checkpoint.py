@@ -1,12 +1,13 @@
 """Checkpoints that survive a kill at any moment.
 
 A file holds tensors and primitives only, so ``weights_only=True`` loads it. It is written beside its final
-place, flushed to disk and renamed; the one before is kept as ``previous.pt``.
+place, flushed to disk and renamed; the one before is kept as ``previous.pt``. One process writes to a folder.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,27 @@ LAST = "last.pt"
 PREVIOUS = "previous.pt"
 
 
-def save_atomic(state: dict[str, Any], path: Path) -> None:
-    """Writes ``state`` so that ``path`` is at every moment either the old or the new file, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
+    """Writes ``last.pt`` into ``folder`` and keeps the former one as ``previous.pt``.
+
+    A kill leaves the old pair, the new pair, or ``previous.pt`` alone, which is then the newest whole file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / LAST
+    # A fixed name: what a kill leaves of it is overwritten by the next checkpoint.
+    temporary = folder / f".{LAST}.tmp"
     with open(temporary, "wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
-    """Writes ``last.pt`` into ``folder`` and keeps the former one as ``previous.pt``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    last = folder / LAST
     if last.exists():
-        # A hard link keeps `last.pt` in place until the new file replaces it.
-        link = folder / f".{PREVIOUS}.{os.getpid()}.tmp"
-        link.unlink(missing_ok=True)
-        os.link(last, link)
-        os.replace(link, folder / PREVIOUS)
-    save_atomic(state, last)
+        os.replace(last, folder / PREVIOUS)
+    os.replace(temporary, last)
+    directory = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # makes the new names last through a power cut
+    finally:
+        os.close(directory)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -57,7 +53,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many types for a damaged file
-            reason = f"{path}: {type(error).__name__}"
+            print(f"warning: {path} is damaged ({type(error).__name__})", file=sys.stderr)
     if found:
-        raise TrainingError(f"no readable checkpoint in {folder} ({reason}); delete that folder to start again")
+        raise TrainingError(
+            f"no readable checkpoint in {folder}; delete that folder to start this part again"
+        )
     return None

@@ -19,12 +19,17 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"--train.device {name!r} is not a device; use auto, cpu, cuda or cuda:0") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--train.device {name!r} is not a device; use auto, cpu, cuda or cuda:0")
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError("--train.device cuda: torch sees no GPU here; use cpu or auto")
+        count = torch.cuda.device_count()
         if device.index is None:
-            device = torch.device("cuda", environment_world().local_rank % torch.cuda.device_count())
+            device = torch.device("cuda", environment_world().local_rank % count)
+        if device.index >= count:
+            raise ConfigError(f"--train.device {name}: torch sees {count} GPU(s) here, numbered from 0")
     return device
 
 
@@ -46,8 +51,8 @@ def choose_precision(name: str, device: torch.device) -> tuple[torch.dtype, str]
     if name == "bf16":
         if not hardware:
             raise ConfigError(
-                f"--train.precision bf16: this {device.type} has no bfloat16 instructions and would be tens of "
-                "times slower; use fp32 or auto"
+                f"--train.precision bf16: this {device.type} has no bfloat16 instructions and would be tens "
+                "of times slower; use fp32 or auto"
             )
         return torch.bfloat16, "bfloat16 as configured"
     if hardware:

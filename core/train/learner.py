@@ -16,8 +16,9 @@ class BatchSource(Protocol):
     uninterrupted one would have drawn, and each of several processes can take its share of the same batch.
     """
 
-    steps_per_epoch: int | None
-    """Batches in a pass over the data; ``None`` for sources that draw with replacement."""
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Batches in a pass over the data; ``None`` for sources that draw with replacement."""
 
     def batches(self, start: int, device: torch.device) -> Iterator[dict[str, Any]]:
         """Yields the batches ``start, start + 1, ...`` without end, moved to ``device``.

@@ -8,8 +8,8 @@ and resumed on a CPU ends with the same bits as one that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core.config import TrainConfig
-from core.errors import Interrupted, TrainingError
+from core.errors import ConfigError, Interrupted, TrainingError
 from core.train import distributed
 from core.train.checkpoint import load_checkpoint, save_checkpoint
 from core.train.learner import BatchSource, Learner
@@ -135,18 +135,24 @@ class Trainer:
                 self._log(curves)
                 curves.clear()
             ending = self._ending()
-            epoch = self.source.steps_per_epoch
-            due = time.monotonic() - saved > 60 * self.config.checkpoint_minutes
+            due = self._epoch_ended() or time.monotonic() - saved > 60 * self.config.checkpoint_minutes
             if ending not in (None, "signal"):
                 self.reason = ending
-            if ending or due or self.step == self.total or (epoch and self.step % epoch == 0):
+            if ending or due or self.step == self.total:
                 self._save(done=self.step == self.total or self.reason != "finished")
                 saved = time.monotonic()
             if ending == "signal":
                 name = self.stop.received.name if self.stop.received else "a signal to another process"
-                raise Interrupted(f"stopped by {name} after step {self.step} of {self.total}, checkpoint written")
+                raise Interrupted(
+                    f"stopped by {name} after step {self.step} of {self.total}, checkpoint written"
+                )
             if ending:
                 return
+
+    def _epoch_ended(self) -> bool:
+        """Whether the last step drew the last batch of an epoch; a step draws ``accumulate`` batches."""
+        epoch, drawn = self.source.steps_per_epoch, self.step * self.config.accumulate
+        return epoch is not None and drawn // epoch > (drawn - self.config.accumulate) // epoch
 
     def _descend(self, forward: Any, batches: Any) -> dict[str, Tensor]:
         """Makes one optimiser step; returns the values for the curves."""
@@ -163,13 +169,9 @@ class Trainer:
             with quiet:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                     loss, metrics = forward(batch)
-                if not torch.isfinite(loss):
-                    ids = batch.get("ids")
-                    where = f" Samples: {', '.join(map(str, ids[:8]))}." if ids is not None else ""
-                    raise TrainingError(
-                        f"the loss is {loss.item()} at step {self.step}.{where} Lower --train.lr, set "
-                        "--train.grad_clip, or look at these samples; the last checkpoint is kept"
-                    )
+                # Asked of all processes: one that stops alone leaves the others waiting for its gradients.
+                if distributed.any_rank(not torch.isfinite(loss), self.device):
+                    raise self._diverged(loss, batch)
                 (loss / config.accumulate).backward()
         if config.grad_noise:
             add_gradient_noise(self.learner, config.grad_noise, self.step, self.seed)
@@ -179,6 +181,15 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.learner.model)
         return {"loss": loss.detach()} | metrics
+
+    def _diverged(self, loss: Tensor, batch: dict[str, Any]) -> TrainingError:
+        ids = batch.get("ids")
+        where = f" Samples: {', '.join(map(_text, ids[:8]))}." if ids is not None else ""
+        what = "of another process is not finite" if torch.isfinite(loss) else f"is {loss.item()}"
+        return TrainingError(
+            f"the loss {what} at step {self.step}.{where} Lower --train.lr, set --train.grad_clip, or look "
+            "at these samples; the last checkpoint is kept"
+        )
 
     def _log(self, curves: list[dict[str, Tensor]]) -> None:
         names = list(curves[0])
@@ -190,35 +201,57 @@ class Trainer:
 
     def _ending(self) -> str | None:
         """Says whether to stop after this step, and why; all processes agree."""
+        every = self.config.validate_every or (self.config.log_every if self.config.patience else 0)
+        # Before the signal is looked at, so that a stopped and resumed run has made the same validations.
+        if every and (self.step % every == 0 or self.step == self.total) and self._validate():
+            return "early stop"
         if distributed.any_rank(self.stop.received is not None, self.device):
             return "signal"
         late = self.deadline is not None and time.monotonic() > self.deadline
         if self.deadline is not None and distributed.any_rank(late, self.device):
             return "time limit"
-        every = self.config.validate_every or (self.config.log_every if self.config.patience else 0)
-        if every and (self.step % every == 0 or self.step == self.total):
-            return self._validate()
         return None
 
-    def _validate(self) -> str | None:
+    def _validate(self) -> bool:
+        """Validates the weights that would be kept; returns whether patience has run out."""
         self.learner.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self._averaged_weights():
             value, metrics = self.learner.validate()
+            # One value for all processes: they must stop together.
+            value = distributed.mean_over_ranks(
+                torch.tensor(value, dtype=torch.float64, device=self.device)
+            ).item()
+            if better := value < self.best:
+                self.best, self.best_step, self.bad_rounds = value, self.step, 0
+                if self.config.patience:
+                    self.best_weights = _copy(self.learner.model.state_dict())
         self.learner.train()
         self.observer.log({f"val_{name}": v for name, v in metrics.items()}, self.step)
-        if value < self.best:
-            self.best, self.best_step, self.bad_rounds = value, self.step, 0
-            if self.config.patience:
-                weights = (self.average.module if self.average else self.learner.model).state_dict()
-                self.best_weights = {k: v.detach().clone() for k, v in weights.items()}
-        else:
-            self.bad_rounds += 1
-        return "early stop" if self.config.patience and self.bad_rounds >= self.config.patience else None
+        self.bad_rounds += not better
+        return bool(self.config.patience) and self.bad_rounds >= self.config.patience
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """Puts the moving average, if there is one, into the model for a while."""
+        if self.average is None:
+            yield
+            return
+        own = _copy(self.learner.model.state_dict())
+        self.learner.model.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.learner.model.load_state_dict(own)
 
     def _save(self, done: bool) -> None:
-        distributed.barrier()
+        # No collective here: whether a checkpoint is due depends on the clock of this process.
         if not self.world.is_main:
             return
+        if not all(torch.isfinite(p).all() for p in self.learner.parameters()):
+            raise TrainingError(
+                f"the weights are not finite after step {self.step}. Lower --train.lr or set "
+                "--train.grad_clip; the last checkpoint is kept"
+            )
         state = {
             "model": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -239,14 +272,20 @@ class Trainer:
         if state is None:
             return False
         if state["total"] != self.total:
-            raise TrainingError(
-                f"the checkpoint in {self.folder} is of a run of {state['total']} steps, this one has {self.total}; "
-                "start a new run, since schedules depend on the number of steps"
+            raise ConfigError(
+                f"the checkpoint in {self.folder} is of a run of {state['total']} steps, this one has "
+                f"{self.total}; start a new run, since schedules depend on the number of steps"
             )
-        self.learner.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None and state["ema"] is not None:
-            self.average.load_state_dict(state["ema"])
+        try:
+            self.learner.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None and state["ema"] is not None:
+                self.average.load_state_dict(state["ema"])
+        except (RuntimeError, ValueError):
+            raise ConfigError(
+                f"the checkpoint in {self.folder} is of another model or optimiser; resume with the "
+                "configuration that the run began with, or start a new run"
+            ) from None
         self.best_weights = state["best_weights"]
         self.step, self.seconds, self.reason = state["step"], state["seconds"], state["reason"]
         self.best, self.best_step, self.bad_rounds = state["best"]
@@ -260,3 +299,11 @@ class Trainer:
         elif self.average is not None:
             self.learner.model.load_state_dict(self.average.module.state_dict())
         self.learner.eval()
+
+
+def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in weights.items()}
+
+
+def _text(ident: Any) -> str:
+    return str(ident.item() if torch.is_tensor(ident) else ident)

@@ -6,9 +6,12 @@ dropped after the forward pass and computed again, with the same random numbers,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from core.errors import ConfigError
@@ -28,5 +31,31 @@ def recompute_branches(model: nn.Module) -> int:
     if not branches:
         raise ConfigError("--train.recompute: this model has no residual branches")
     for branch in branches.values():
-        branch.forward = partial(checkpoint, branch.forward, use_reentrant=False)  # type: ignore[method-assign]
+        contexts = partial(_contexts, branch)
+        branch.forward = partial(checkpoint, branch.forward, use_reentrant=False, context_fn=contexts)
     return len(branches)
+
+
+def _contexts(branch: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Returns what surrounds the first and the second computing of a branch."""
+    return nullcontext(), _keep_statistics(branch)
+
+
+@contextmanager
+def _keep_statistics(branch: nn.Module) -> Iterator[None]:
+    """Keeps batch norms from counting the same batch twice in their running statistics."""
+    norms = [
+        m for m in branch.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats
+    ]
+    before = [
+        (m.momentum, None if m.num_batches_tracked is None else m.num_batches_tracked.clone()) for m in norms
+    ]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None and count is not None:
+                norm.num_batches_tracked.copy_(count)

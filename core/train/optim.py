@@ -17,7 +17,10 @@ def build_optimizer(learner: nn.Module, config: TrainConfig) -> torch.optim.Opti
     # An ensemble stacks its members' parameters along a first axis, which does not make a bias a matrix.
     axes = [p.ndim - getattr(p, "stacked_axes", 0) for p in trained]
     groups = [
-        {"params": [p for p, n in zip(trained, axes, strict=True) if n > 1], "weight_decay": config.weight_decay},
+        {
+            "params": [p for p, n in zip(trained, axes, strict=True) if n > 1],
+            "weight_decay": config.weight_decay,
+        },
         {"params": [p for p, n in zip(trained, axes, strict=True) if n <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]

@@ -7,6 +7,7 @@ network with any residual rule can be an ensemble, and training members together
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -23,10 +24,10 @@ class Stacked(nn.Module):
 
     Args:
         members: Models that differ in their weights only. They must hold no buffers that training changes.
-        batched: Run members as batched products (True), one after the other (False), or decide by size (None).
+        batched: Run members as batched products, or (False) one after the other; None decides by size.
     """
 
-    def __init__(self, members: list[nn.Module], batched: bool | None = None) -> None:
+    def __init__(self, members: Sequence[nn.Module], batched: bool | None = None) -> None:
         super().__init__()
         self.num_members = len(members)
         base = copy.deepcopy(members[0])

@@ -1,23 +1,21 @@
 """Classical methods that a learned model has to beat, from naive to Theta.
 
-Every method takes a :class:`Group` and returns ``(N, H)`` float64 point forecasts; none looks at ``Group.future``.
+Every method takes a :class:`Group` and returns ``(N, H)`` float64 point forecasts; none looks at
+``Group.future``.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from tasks.forecasting.data.series import Group
 
-# Below this many series a second process costs more than it saves: it imports statsmodels again.
-_SERIAL = 300
-_CHUNK = 64
+# Series of similar length are smoothed together; more at once would not fit the cache.
+_TOGETHER = 512
+_SMOOTHING = np.linspace(-1.0, 1.0, 25)
 
 
 def naive(group: Group) -> np.ndarray:
@@ -38,38 +36,34 @@ def seasonal_naive(group: Group) -> np.ndarray:
 def naive2(group: Group) -> np.ndarray:
     """Naive2 of the M competitions: the naive forecast of the seasonally adjusted series, put back in season.
 
-    A series is adjusted, by classical multiplicative decomposition, if it is positive, has three seasons and its
-    autocorrelation at lag ``m`` is significant at 90 %, as in the M4 benchmark code.
+    A series is adjusted if :func:`is_seasonal`, see :func:`adjust`. M4's benchmark code does the same.
     """
-    rows = []
-    for values in group.history:
-        indices = seasonal_indices(values, group.seasonality)
-        length, season = len(values), len(indices)
-        level = values[-1] / indices[(length - 1) % season]
-        rows.append(level * indices[(length + np.arange(group.horizon)) % season])
-    return np.stack(rows)
+    parts = [adjust(values, group.seasonality, group.horizon) for values in group.history]
+    return np.stack([part.values[-1] * part.factors + part.terms for part in parts])
 
 
-def theta(group: Group, workers: int | None = None) -> np.ndarray:
-    """The Theta method (Assimakopoulos and Nikolopoulos, 2000), the winner of M3, with statsmodels.
+def theta(group: Group) -> np.ndarray:
+    """The Theta method, which won M3 (Assimakopoulos and Nikolopoulos, 2000).
 
-    The series is seasonally adjusted as for Naive2, and ``ThetaModel`` (theta 2) forecasts the rest: simple
-    exponential smoothing with half the slope of the trend line as drift.  Fewer than 5 values: naive.
-
-    Args:
-        group: The series.
-        workers: Processes; None takes two where there are CPUs and enough series for them. The result is the same.
+    The series is adjusted as for Naive2. The forecast is simple exponential smoothing with half the slope of
+    the trend line as its drift (Hyndman and Billah, 2003, Unmasking the Theta method, equation 8), which is
+    theta 2 of ``statsmodels.tsa.forecasting.theta.ThetaModel``. The smoothing starts at the first value and
+    its constant has the least squared error of one step ahead, to 1e-4. All series are smoothed at once,
+    because fitting them one by one takes 20 ms each.
     """
-    tasks = [(values, group.seasonality, group.horizon) for values in group.history]
-    count = min(2, os.cpu_count() or 1) if workers is None else workers
-    if count < 2 or (workers is None and len(tasks) < _SERIAL):
-        return np.stack(_theta_chunk(tasks))
-    chunks = [tasks[i : i + _CHUNK] for i in range(0, len(tasks), _CHUNK)]
-    # Spawned, not forked: the parent may run threads (torch, MLflow) that a fork would leave in a locked state.
-    with ProcessPoolExecutor(
-        count, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        return np.stack([row for rows in pool.map(_theta_chunk, chunks) for row in rows])
+    parts = [adjust(values, group.seasonality, group.horizon) for values in group.history]
+    lengths = group.lengths()
+    ahead = np.arange(1, group.horizon + 1)
+    forecasts = np.empty((len(group), group.horizon))
+    order = np.argsort(lengths, kind="stable")
+    for chunk in np.split(order, range(_TOGETHER, len(order), _TOGETHER)):
+        units = [_unit(parts[i].values) for i in chunk]
+        scaled = [parts[i].values / unit for i, unit in zip(chunk, units, strict=True)]
+        for i, unit, values, alpha, level in zip(chunk, units, scaled, *_smoothed(scaled), strict=True):
+            drift = ahead - 1 + (1 - (1 - alpha) ** lengths[i]) / alpha
+            line = (level + 0.5 * _slope(values) * drift) * unit
+            forecasts[i] = line * parts[i].factors + parts[i].terms
+    return forecasts
 
 
 BASELINES: dict[str, Callable[[Group], np.ndarray]] = {
@@ -81,20 +75,66 @@ BASELINES: dict[str, Callable[[Group], np.ndarray]] = {
 """Methods by name."""
 
 
-def is_seasonal(values: np.ndarray, period: int) -> bool:
-    """Tests the autocorrelation at lag ``period`` at 90 %, as the M4 benchmark code does.
+class Adjusted(NamedTuple):
+    """A series without its season, and that of the steps that follow: ``forecast * factors + terms``."""
 
-    Bartlett's limit ``1.645 sqrt((1 + 2 sum_{k<m} r_k^2) / n)``; False with fewer than three seasons. (GluonTS'
-    ``seasonality_test`` compares twice the square of the autocorrelation, which is another test.)
+    values: np.ndarray
+    factors: np.ndarray
+    terms: np.ndarray
+
+
+def adjust(values: np.ndarray, period: int, horizon: int) -> Adjusted:
+    """Takes the season out of a series by classical decomposition.
+
+    Each season's index is its mean ratio to the centred moving average, scaled to mean 1. Where a value is
+    negative, or an index is not positive, differences take the place of ratios.
 
     Args:
         values: ``(T,)`` series.
         period: Steps in a season, ``m``.
+        horizon: Steps to follow.
+
+    Returns:
+        The series unchanged, with factors 1 and terms 0, if it is not seasonal.
+    """
+    ones, zeros = np.ones(horizon), np.zeros(horizon)
+    if not is_seasonal(values, period):
+        return Adjusted(values, ones, zeros)
+    length = len(values)
+    past, ahead = np.arange(length) % period, (length + np.arange(horizon)) % period
+    window = np.ones(period) if period % 2 else np.concatenate(([0.5], np.ones(period - 1), [0.5]))
+    trend = np.convolve(values, window / period, mode="valid")
+    edge = (len(window) - 1) // 2
+    inner, phases = values[edge : edge + len(trend)], past[edge : edge + len(trend)]
+    if values.min() >= 0:
+        ratio = np.divide(inner, trend, out=np.full(len(trend), np.nan), where=trend > 0)
+        indices = np.array([_mean(ratio[phases == phase]) for phase in range(period)])
+        indices = indices / indices.mean()
+        if (indices > 0).all():
+            return Adjusted(values / indices[past], indices[ahead], zeros)
+    indices = np.array([_mean((inner - trend)[phases == phase]) for phase in range(period)])
+    indices = indices - indices.mean()
+    return Adjusted(values - indices[past], ones, indices[ahead])
+
+
+def is_seasonal(values: np.ndarray, period: int) -> bool:
+    """Tests the autocorrelation at lag ``period`` at 90 %, as M4's benchmark code does.
+
+    Bartlett's limit is ``1.645 sqrt((1 + 2 sum_{k<m} r_k^2) / n)``. GluonTS' ``seasonality_test`` compares
+    twice the square of the autocorrelation with it, which is another test.
+
+    Args:
+        values: ``(T,)`` series.
+        period: Steps in a season, ``m``.
+
+    Returns:
+        False with fewer than three seasons, or for a constant series.
     """
     length = len(values)
     if period < 2 or length < 3 * period:
         return False
-    centred = values - values.mean()
+    centred = values / _unit(values)
+    centred = centred - centred.mean()
     power = float(centred @ centred)
     if power == 0:
         return False
@@ -103,50 +143,42 @@ def is_seasonal(values: np.ndarray, period: int) -> bool:
     return bool(abs(correlation[-1]) > limit)
 
 
-def seasonal_indices(values: np.ndarray, period: int) -> np.ndarray:
-    """Multiplicative seasonal factors with mean 1, starting at the season of ``values[0]``.
+def _unit(values: np.ndarray) -> float:
+    """The power of two above the values: squares of values over it do not overflow, and no bit is lost."""
+    return float(2.0 ** min(np.frexp(np.abs(values).max())[1], 1023))
 
-    Classical decomposition: each season's mean ratio to the centred moving average.
 
-    Args:
-        values: ``(T,)`` series.
-        period: Steps in a season.
+def _mean(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _slope(values: np.ndarray) -> float:
+    """Slope of the least-squares line through a series; 0 for a single value."""
+    steps = np.arange(len(values)) - (len(values) - 1) / 2
+    return float(steps @ values / (steps @ steps)) if len(values) > 1 else 0.0
+
+
+def _smoothed(series: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Simple exponential smoothing of N series at once.
 
     Returns:
-        ``(period,)`` factors; ``(1,)`` with a one if the series is not seasonal or not positive.
+        ``(N,)`` constants of least squared error in 1e-4 .. 0.9999, and ``(N,)`` last levels.
     """
-    if not is_seasonal(values, period) or values.min() <= 0:
-        return np.ones(1)
-    window = np.ones(period) if period % 2 else np.concatenate(([0.5], np.ones(period - 1), [0.5]))
-    trend = np.convolve(values, window / period, mode="valid")
-    edge = (len(window) - 1) // 2
-    ratio = np.full(len(values), np.nan)
-    ratio[edge : edge + len(trend)] = values[edge : edge + len(trend)] / trend
-    factors = np.array([np.nanmean(ratio[phase::period]) for phase in range(period)])
-    return factors / factors.mean()
-
-
-def _one_thread() -> None:
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
-
-
-def _theta_chunk(tasks: Sequence[tuple[np.ndarray, int, int]]) -> list[np.ndarray]:
-    return [_theta_one(*task) for task in tasks]
-
-
-def _theta_one(values: np.ndarray, period: int, horizon: int) -> np.ndarray:
-    from statsmodels.tsa.forecasting.theta import ThetaModel
-
-    if len(values) < 5 or (values == values[0]).all():
-        return np.full(horizon, values[-1])
-    indices = seasonal_indices(values, period)
-    season = len(indices)
-    adjusted = values / indices[np.arange(len(values)) % season]
-    with warnings.catch_warnings():
-        # The smoothing constant may end at its bound; the forecast is defined there.
-        warnings.simplefilter("ignore")
-        fitted = ThetaModel(adjusted, period=1, deseasonalize=False).fit()
-        forecast = np.asarray(fitted.forecast(horizon, theta=2), dtype=np.float64)
-    return forecast * indices[(len(values) + np.arange(horizon)) % season]
+    lengths = np.array([len(values) for values in series])
+    table = np.zeros((int(lengths.max()), len(series), 1))
+    for i, values in enumerate(series):
+        table[: len(values), i, 0] = values
+    centre, reach = np.full((len(series), 1), 0.5), 0.5
+    rows = np.arange(len(series))
+    while reach > 5e-5:
+        # The error need not have one minimum, so the whole range is searched before it is narrowed.
+        alphas = np.clip(centre + reach * _SMOOTHING, 1e-4, 0.9999)
+        levels, errors = table[0] + np.zeros_like(alphas), np.zeros_like(alphas)
+        for step in range(1, len(table)):
+            surprise = np.where((step < lengths)[:, None], table[step] - levels, 0.0)
+            errors += surprise * surprise
+            levels += alphas * surprise
+        best = errors.argmin(axis=1)
+        centre, reach = alphas[rows, best][:, None], reach / 12
+    return centre[:, 0], levels[rows, best]

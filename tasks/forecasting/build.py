@@ -12,11 +12,23 @@ from core.errors import ConfigError
 from core.residual import create_rule
 from core.task import Packaged, Part
 from tasks.forecasting.config import EnsembleConfig, ForecastingConfig
-from tasks.forecasting.data.series import Group, SeriesData
+from tasks.forecasting.data.series import SeriesData
 from tasks.forecasting.ensemble import Ensemble, EnsembleLearner
 from tasks.forecasting.intervals import calibrate, split_for_calibration
 from tasks.forecasting.losses import LOSSES
-from tasks.forecasting.sampler import FlatSeries, WindowSource
+from tasks.forecasting.sampler import WindowSource
+
+COUNTS = (
+    "repeats",
+    "layers",
+    "blocks",
+    "width",
+    "trend_blocks",
+    "trend_width",
+    "seasonality_blocks",
+    "seasonality_width",
+    "harmonics",
+)
 
 
 def resolve_model(config: EnsembleConfig, data: SeriesData) -> EnsembleConfig:
@@ -31,8 +43,13 @@ def resolve_model(config: EnsembleConfig, data: SeriesData) -> EnsembleConfig:
         values = getattr(config, name)
         if len(set(values)) != len(values):
             raise ConfigError(f"--model.{name} {values} names a member twice; use --model.repeats")
-    if min(config.lookbacks) < 1 or config.repeats < 1 or config.layers < 1:
-        raise ConfigError("--model.lookbacks, --model.repeats and --model.layers must be 1 or more")
+    if min(config.lookbacks) < 1:
+        raise ConfigError(f"--model.lookbacks {config.lookbacks}: a lookback is 1 horizon or more")
+    for name in COUNTS:
+        if getattr(config, name, 1) < 1:
+            raise ConfigError(f"--model.{name} {getattr(config, name)} is too small; use 1 or more")
+    if getattr(config, "trend_degree", 0) < 0:
+        raise ConfigError("--model.trend_degree: a polynomial has a degree of 0 or more")
     if unknown := set(config.losses or []) - set(LOSSES):
         raise ConfigError(f"--model.losses: unknown loss {unknown.pop()!r}; known are {', '.join(LOSSES)}")
     create_rule(config.rule, channels=1, dims=0, **config.rule_options)
@@ -42,14 +59,30 @@ def resolve_model(config: EnsembleConfig, data: SeriesData) -> EnsembleConfig:
 def build_parts(config: ForecastingConfig, data: SeriesData) -> list[Part]:
     """Returns one learner with its windows for each frequency."""
     model = resolve_model(config.model, data)
+    if wrong := [level for level in config.intervals.levels if not 1 <= level <= 99]:
+        raise ConfigError(f"--intervals.levels {wrong[0]} is not a coverage; use percents from 1 to 99")
     parts = []
     for group in data.groups:
+        if group.future is None:
+            raise ConfigError(
+                "--data.holdout false leaves nothing to test on; training needs the last horizon"
+            )
+        history = per_part(config.train.history, group.name, "train.history")
+        if not history * group.horizon >= 1:
+            raise ConfigError(
+                f"--train.history {history} of {group.horizon} steps holds no window; use 1 or more"
+            )
+        if "mase" in (model.losses or []) and min(model.lookbacks) * group.horizon < 2:
+            raise ConfigError(
+                f"{group.name}: a lookback of one step has no naive error to scale the loss mase by; use "
+                "--model.lookbacks of 2 or more, or other --model.losses"
+            )
         split = split_for_calibration(group, config.intervals.calibration, config.seed)
         ensemble = Ensemble(model, group.horizon, config.seed)
         source = WindowSource(
             split.train,
             horizon=group.horizon,
-            history=per_part(config.train.history, group.name, "train.history"),
+            history=history,
             members=ensemble.members,
             batch_size=config.train.batch_size,
             seed=config.seed,
@@ -87,9 +120,8 @@ def build_package(
         }
         held_out = split_for_calibration(group, config.intervals.calibration, config.seed).calibration
         if held_out is not None:
-            device = next(ensemble.parameters()).device
             with torch.inference_mode():
-                forecasts = ensemble(FlatSeries(held_out.history, device)).cpu().numpy()
+                forecasts = ensemble(held_out.history).cpu().numpy()
             half_width = calibrate(np.median(forecasts, axis=0), held_out, config.intervals.levels)
             if np.isfinite(half_width).all():
                 tensors[f"{group.name}|half_width"] = torch.from_numpy(half_width)

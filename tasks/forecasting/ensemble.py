@@ -1,9 +1,11 @@
-"""The ensemble of section 3.4 of arXiv:1905.10437: members over lookbacks, losses and repeats, and their median."""
+"""The ensemble of section 3.4 of arXiv:1905.10437: members over lookbacks, losses and repeats."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,8 +55,9 @@ class Ensemble(nn.Module):
         """Returns the members with this lookback."""
         return [member for member in self.members if member.lookback == lookback]
 
-    def forward(self, flat: FlatSeries) -> Tensor:
+    def forward(self, series: Sequence[np.ndarray]) -> Tensor:
         """Forecasts what follows the end of each of N series with each of M members: ``(M, N, H)``."""
+        flat = FlatSeries(series, next(self.parameters()).device, max(self.lookbacks))
         outputs = []
         for lookback, group in zip(self.lookbacks, self.groups, strict=True):
             x, mask = flat.last_windows(lookback)
@@ -98,4 +101,5 @@ class EnsembleLearner(Learner):
 
     def clip_grad_norm(self, limit: float) -> Tensor:
         """Clips each member's gradient by itself; returns the mean of the norms before."""
-        return torch.cat([group.clip_grad_norm(limit) for group in self.model.groups]).mean()
+        groups = cast("list[Stacked]", list(self.model.groups))
+        return torch.cat([group.clip_grad_norm(limit) for group in groups]).mean()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from core.task import Evaluation
 from tasks.forecasting.data.series import Group, SeriesData, future_index, history_index
@@ -14,10 +16,15 @@ from tasks.forecasting.forecaster import Forecast, Forecaster
 from tasks.forecasting.metrics import mape, mase, smape
 
 SHOWN = 5  # horizons of history that a picture shows
+MODEL_COLOUR = "tab:blue"
 
 
 def draw_series(
-    axis: Axes, group: Group, forecast: Forecast, index: int, decomposition: dict[str, np.ndarray] | None = None
+    axis: Axes,
+    group: Group,
+    forecast: Forecast,
+    index: int,
+    decomposition: dict[str, np.ndarray] | None = None,
 ) -> None:
     """Draws the end of one history, what followed if it is known, the forecast and its intervals."""
     steps = forecast.median.shape[1]
@@ -33,12 +40,12 @@ def draw_series(
             times,
             np.append(history[-1], low[index]),
             np.append(history[-1], high[index]),
-            color="tab:blue",
+            color=MODEL_COLOUR,
             alpha=0.15 + 0.15 * i,
             linewidth=0,
             label=f"{level} %",
         )
-    axis.plot(times, np.append(history[-1], forecast.median[index]), color="tab:blue", label="forecast")
+    axis.plot(times, np.append(history[-1], forecast.median[index]), color=MODEL_COLOUR, label="forecast")
     if group.future is not None:
         axis.plot(ahead, group.future[index][:steps], color="tab:red", linewidth=1.2, label="what happened")
     axis.set_title(f"{group.ids[index]} ({group.name})", fontsize="medium")
@@ -47,9 +54,7 @@ def draw_series(
         label.set(rotation=25, horizontalalignment="right")
 
 
-def forecast_figure(
-    chosen: Sequence[tuple[Group, Forecast, int]], columns: int = 3
-) -> Figure:
+def forecast_figure(chosen: Sequence[tuple[Group, Forecast, int]], columns: int = 3) -> Figure:
     """Draws one panel for each chosen series."""
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
@@ -74,13 +79,16 @@ def error_by_horizon(data: SeriesData, results: dict[str, Evaluation], metric: s
     figure = Figure(figsize=(4.2 * len(data.groups), 3.4), layout="constrained")
     axes = figure.subplots(1, len(data.groups), squeeze=False)[0]
     for axis, group in zip(axes, data.groups, strict=True):
+        colours = itertools.cycle(("tab:red", "tab:orange", "tab:green", "tab:purple"))
         steps = np.arange(1, group.horizon + 1)
         for method, result in results.items():
             forecast = result.outputs[group.name]
             values = forecast.median if method == "model" else forecast
-            style = {"linewidth": 2.2, "color": "tab:blue"} if method == "model" else {"linewidth": 1}
-            axis.plot(steps, _errors(group, values, metric), label=method, **style)
+            colour = MODEL_COLOUR if method == "model" else next(colours)
+            width = 2.2 if method == "model" else 1
+            axis.plot(steps, _errors(group, values, metric), label=method, color=colour, linewidth=width)
         axis.set(title=group.name, xlabel="steps ahead", ylabel=metric)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(frameon=False, fontsize="small")
     return figure
 
@@ -122,8 +130,14 @@ def draw_all(
     """Yields the figures of a training or an evaluation."""
     forecasts = results["model"].outputs
     count = 1 if len(data.groups) > 3 else 2
-    chosen = [(g, forecasts[g.name], i) for i_th in range(count) for g in data.groups for i in pick(g, count)[i_th : i_th + 1]]
-    yield "forecasts", forecast_figure(chosen, columns=min(3, len(data.groups)) if len(data.groups) > 1 else 2)
+    # The first series of every group stand in the first row, the second ones below them.
+    chosen = [
+        (group, forecasts[group.name], index)
+        for row in range(count)
+        for group in data.groups
+        for index in pick(group, count)[row : row + 1]
+    ]
+    yield "forecasts", forecast_figure(chosen, columns=len(data.groups) if 1 < len(data.groups) < 4 else 2)
     yield "error_by_horizon", error_by_horizon(data, results, metric)
     if hasattr(forecaster.config, "trend_blocks"):
         for group in data.groups:

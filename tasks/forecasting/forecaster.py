@@ -63,14 +63,12 @@ class Forecaster:
         config: Configuration of the members.
         levels: Coverage levels of the intervals in percent.
         method: ``conformal`` or ``spread``; a group that was not calibrated uses the spread.
-        device: Where the ensembles run.
     """
 
     models: dict[str, GroupModel]
     config: EnsembleConfig
     levels: list[int]
     method: str
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def choose(self, group: Group, name: str | None = None) -> tuple[str, str | None]:
         """Returns the group model for some series, and a note when it was trained on another frequency.
@@ -85,7 +83,9 @@ class Forecaster:
         same = [key for key, model in self.models.items() if _base(model.freq) == _base(group.freq)]
         if group.name in self.models or same:
             return (group.name if group.name in self.models else same[0]), None
-        distance = {key: abs(np.log(_days(model.freq) / _days(group.freq))) for key, model in self.models.items()}
+        distance = {
+            key: abs(np.log(_days(model.freq) / _days(group.freq))) for key, model in self.models.items()
+        }
         nearest = min(distance, key=distance.__getitem__)
         return nearest, f"no model for {group.name} ({group.freq}): used the nearest frequency, {nearest}"
 
@@ -97,7 +97,7 @@ class Forecaster:
             pieces: list[np.ndarray] = []
             while sum(piece.shape[-1] for piece in pieces) < horizon:
                 with torch.inference_mode():
-                    forecast = model.ensemble(FlatSeries(series, self.device))
+                    forecast = model.ensemble(series)
                 pieces.append(forecast.cpu().numpy().astype(np.float64))
                 # The median, like the point forecast, is what stands for the values that are not there yet.
                 step = np.median(pieces[-1], axis=0)
@@ -112,7 +112,12 @@ class Forecaster:
             group: Series; their test part is not looked at.
             name: Group model to use; chosen by frequency when not given.
             horizon: Steps; the model's own when not given.
+
+        Raises:
+            DataError: ``name`` is not a model of this forecaster, or ``horizon`` is not a number of steps.
         """
+        if horizon is not None and horizon < 1:
+            raise DataError(f"horizon {horizon} is not a number of steps to forecast; use 1 or more")
         key, note = self.choose(group, name)
         model = self.models[key]
         steps = horizon or model.horizon
@@ -132,7 +137,9 @@ class Forecaster:
             beyond = np.sqrt(np.maximum(1.0, np.arange(1, steps + 1) / model.horizon))
             steps_known = np.minimum(np.arange(steps), model.horizon - 1)
             for level, half_width in zip(self.levels, model.half_width, strict=True):
-                result.intervals[level] = conformal_bounds(result.median, scale, half_width[steps_known] * beyond)
+                result.intervals[level] = conformal_bounds(
+                    result.median, scale, half_width[steps_known] * beyond
+                )
         else:
             result.intervals = {level: spread_bounds(members, level) for level in self.levels}
         return result
@@ -145,11 +152,14 @@ class Forecaster:
         """
         trend_blocks = getattr(self.config, "trend_blocks", None)
         if trend_blocks is None:
-            raise DataError(f"{self.config.name} has no trend and seasonality; train --model nbeats_interpretable")
+            raise DataError(
+                f"{self.config.name} has no trend and seasonality; train --model nbeats_interpretable"
+            )
         model = self.models[self.choose(group, name)[0]]
-        flat = FlatSeries(group.history, self.device)
+        ensemble = model.ensemble
+        flat = FlatSeries(group.history, next(ensemble.parameters()).device, max(ensemble.lookbacks))
         sums = []
-        for lookback, stack in zip(model.ensemble.lookbacks, model.ensemble.groups, strict=True):
+        for lookback, stack in zip(ensemble.lookbacks, ensemble.groups, strict=True):
             x, mask = flat.last_windows(lookback)
             for e in range(stack.num_members):  # type: ignore[arg-type]
                 with torch.inference_mode():

@@ -73,7 +73,9 @@ def _hold_out_time(group: Group) -> Split:
         return Split(group.history, None, f"{group.name}: series too short to hold out windows for intervals")
     train = [x[:-held] if ok else x for x, ok in zip(group.history, long_enough, strict=True)]
     calibration = _cut(group.select(np.flatnonzero(long_enough)), shifts)
-    note = f"{group.name}: the last {held} values of {long_enough.sum()} series held out to calibrate intervals"
+    note = (
+        f"{group.name}: the last {held} values of {long_enough.sum()} series held out to calibrate intervals"
+    )
     return Split(train, calibration, note)
 
 
@@ -91,6 +93,9 @@ def _cut(group: Group, shifts: list[int]) -> Group:
 
 def calibrate(median: np.ndarray, calibration: Group, levels: list[int]) -> np.ndarray:
     """Returns the half widths ``(levels, H)`` of the intervals, in naive in-sample errors.
+
+    Of n errors the one of rank ``ceil((n + 1) * level)`` is taken, and the largest where that is beyond n: fewer
+    than ``level / (1 - level)`` errors cannot promise the level, and cover ``n / (n + 1)``.
 
     Args:
         median: Forecasts for the calibration windows, ``(N, H)``.
@@ -111,7 +116,9 @@ def calibrate(median: np.ndarray, calibration: Group, levels: list[int]) -> np.n
     return np.maximum.accumulate(np.stack([ranked[rank - 1] for rank in ranks]), axis=1)
 
 
-def conformal_bounds(median: np.ndarray, scale: np.ndarray, half_width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def conformal_bounds(
+    median: np.ndarray, scale: np.ndarray, half_width: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns lower and upper bounds ``(N, H)``; a series without a naive error (a constant) has no width.
 
     Args:

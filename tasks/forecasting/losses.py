@@ -20,7 +20,7 @@ def _safe_divide(a: Tensor, b: Tensor) -> Tensor:
 
 
 def smape_loss(forecast: Tensor, target: Tensor, mask: Tensor, window: Tensor, seasonality: int) -> Tensor:
-    """sMAPE in percent, 0 to 200; no gradient flows through its denominator."""
+    """Symmetric MAPE in percent, 0 to 200; no gradient flows through its denominator."""
     size = forecast.detach().abs() + target.abs()
     return 200 * (_safe_divide((forecast - target).abs(), size) * mask).mean((-2, -1))
 

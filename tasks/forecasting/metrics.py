@@ -1,8 +1,8 @@
 """Measures of the forecasting competitions, exactly as each defined them.
 
-The element-wise measures take ``(N, H)`` arrays and give ``(N, H)`` errors, NaN where the target is not known, so
-that any average is a ``nanmean`` of them. The competitions average differently: M3 and Tourism over all points,
-M4's MASE over series, OWA over the averages of a frequency.
+The element-wise measures take ``(N, H)`` arrays and give ``(N, H)`` errors, NaN where the target is not
+known, so that any average is a ``nanmean`` of them. The competitions average differently: M3 and Tourism over
+all points, M4's MASE over series, OWA over the averages of a frequency.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.forecasting.data.series import Group, SeriesData
 
 
 def smape(target: np.ndarray, forecast: np.ndarray) -> np.ndarray:
-    """Symmetric percentage error of M4, ``200 |y - f| / (|y| + |f|)``, 0 where both are 0; in percent, 0 .. 200.
+    """Symmetric percentage error of M4, ``200 |y - f| / (|y| + |f|)``, 0 where both are 0; 0 .. 200.
 
     Makridakis, Spiliotis and Assimakopoulos (2020), The M4 Competition. GluonTS' ``SMAPE`` is this over 100.
     """
@@ -26,8 +26,8 @@ def smape(target: np.ndarray, forecast: np.ndarray) -> np.ndarray:
 def smape_m3(target: np.ndarray, forecast: np.ndarray) -> np.ndarray:
     """Symmetric percentage error of M3, without absolute values below: ``200 |y - f| / (y + f)``; in percent.
 
-    Makridakis and Hibon (2000), The M3-Competition. The same as :func:`smape` for positive values; else it may be
-    negative, and it is NaN where the sum is 0 and the error is not.
+    Makridakis and Hibon (2000), The M3-Competition. The same as :func:`smape` for positive values; else it
+    may be negative, and it is NaN where the sum is 0 and the error is not.
     """
     return _ratio(200.0 * np.abs(target - forecast), target + forecast, zero=0.0)
 
@@ -43,7 +43,8 @@ def mape(target: np.ndarray, forecast: np.ndarray) -> np.ndarray:
 def mase(target: np.ndarray, forecast: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Absolute error over the in-sample error of the seasonal naive forecast.
 
-    Hyndman and Koehler (2006). ``scale`` is :meth:`Group.naive_scale`, ``(N,)``; rows with NaN in it stay NaN.
+    Hyndman and Koehler (2006). ``scale`` is :meth:`Group.naive_scale`, ``(N,)``; rows with NaN in it stay
+    NaN.
     """
     return np.abs(target - forecast) / scale[:, None]
 
@@ -84,7 +85,7 @@ def interval_width(target: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> 
 def msis(
     target: np.ndarray, lower: np.ndarray, upper: np.ndarray, scale: np.ndarray, level: float = 0.95
 ) -> np.ndarray:
-    """Scaled interval score of M4, element by element: width plus ``2 / a`` times the miss, over the naive scale.
+    """Scaled interval score of M4 at each point: width plus ``2 / a`` times the miss, over the naive scale.
 
     Gneiting and Raftery (2007), equation 43; M4 used ``a = 0.05``.
 
@@ -107,8 +108,8 @@ def score(group: Group, forecast: np.ndarray) -> tuple[dict[str, float], pd.Data
         forecast: ``(N, H)`` point forecasts.
 
     Returns:
-        The measures ``smape``, ``smape_m3``, ``mape`` (percent, over all points), ``mase`` (over series), ``nd``,
-        ``nrmse`` and ``mae``; and one row a series with its own, NaN where it has none.
+        The measures ``smape``, ``smape_m3``, ``mape`` (percent, over all points), ``mase`` (over series),
+        ``nd``, ``nrmse`` and ``mae``; and one row a series with its own, NaN where it has none.
 
     Raises:
         ValueError: The shapes differ, there is no test part, or a forecast is NaN.
@@ -144,9 +145,9 @@ def summarise(
         naive2: The same of the Naive2 method; adds ``owa``.
 
     Returns:
-        ``"Yearly/mape"`` for each group and measure, and ``"mape"`` for the whole: percentages, ``mae``, ``nd`` and
-        ``nrmse`` over all points as in M3 and Tourism, ``mase`` over all series, ``owa`` of the whole's averages
-        (M4's are sMAPE averaged over series, which is the same where a group's horizons are, see ``smape_series``).
+        ``"Yearly/mape"`` for each group and measure of :func:`score`, and ``"mape"`` for the whole:
+        percentages, ``mae``, ``nd`` and ``nrmse`` over all points as in M3 and Tourism, ``mase`` and
+        ``smape_series`` over series as in M4, whose ``owa`` is made of these two.
     """
     flat: dict[str, float] = {}
     rows, targets, outputs = [], [], []

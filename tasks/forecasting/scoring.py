@@ -13,7 +13,7 @@ from tasks.forecasting.forecaster import Forecaster
 from tasks.forecasting.metrics import coverage, interval_width, mean, msis, score, summarise
 
 METRICS = {"tourism": "mape", "m1": "smape", "m3": "smape", "m4": "smape"}
-"""Measure that each competition is judged by; other data is judged by MASE, which needs no positive values."""
+"""Measure that judges each competition; other data is judged by MASE, which needs no positive values."""
 
 
 def choose_metric(configured: str, data: SeriesData) -> str:

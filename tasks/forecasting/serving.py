@@ -45,7 +45,7 @@ def predict_files(forecaster: Forecaster, config: ForecastingPredictConfig) -> l
     source, target = Path(config.input), Path(config.output)
     if not source.is_dir():
         if target.is_dir():
-            target = target / f"{source.name.split('.')[0]}.csv"
+            target = target / f"{_stem(source)}.csv"
         _predict_file(forecaster, config, source, target, config.plot)
         return []
     files = sorted(path for path in source.iterdir() if path.name.endswith(SUFFIXES))
@@ -55,8 +55,10 @@ def predict_files(forecaster: Forecaster, config: ForecastingPredictConfig) -> l
         raise ConfigError(f"--input {source} is a folder and --output {target} is a file; name a folder")
     target.mkdir(parents=True, exist_ok=True)
     failures = []
-    for path in track(files, description="forecasting", transient=True):
-        stem = path.name.split(".")[0]
+    stems = [_stem(path) for path in files]
+    for path, stem in zip(track(files, description="forecasting", transient=True), stems, strict=True):
+        if stems.count(stem) > 1:  # sales.csv and sales.parquet
+            stem = path.name.replace(".", "_")
         plot = str(target / f"{stem}.png") if config.plot else None
         try:
             _predict_file(forecaster, config, path, target / f"{stem}.csv", plot)
@@ -67,19 +69,29 @@ def predict_files(forecaster: Forecaster, config: ForecastingPredictConfig) -> l
     return failures
 
 
+def _stem(path: Path) -> str:
+    """Returns a table's name without its ending."""
+    endings = [suffix for suffix in SUFFIXES if path.name.endswith(suffix)]
+    return path.name.removesuffix(max(endings, key=len, default=path.suffix))
+
+
 def _predict_file(
     forecaster: Forecaster, config: ForecastingPredictConfig, source: Path, target: Path, plot: str | None
 ) -> None:
-    data = load_data(replace(config.data, path=str(source), holdout=False))
+    if target.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--output {target}: write a .csv or a .parquet file")
+    if target.exists() and target.samefile(source):
+        raise ConfigError(f"--output {target} would replace the input; name another file or folder")
+    # The horizon is the model's or config.horizon; naming one keeps the reader from stating its default.
+    data = load_data(replace(config.data, path=str(source), holdout=False, horizon=config.horizon or 1))
     forecasts = {g.name: forecaster.forecast(g, config.group, config.horizon) for g in data.groups}
     notes = [*data.notes, *(note for forecast in forecasts.values() for note in forecast.notes)]
     for note in notes:
         print(f"           {note}")
     frame = pd.concat(
-        forecast_frame(g, forecasts[g.name], config.data.id_column, config.data.time_column) for g in data.groups
+        forecast_frame(g, forecasts[g.name], config.data.id_column, config.data.time_column)
+        for g in data.groups
     )
-    if target.suffix not in (".csv", ".parquet"):
-        raise ConfigError(f"--output {target}: write a .csv or a .parquet file")
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.suffix == ".parquet":
         frame.to_parquet(target, index=False)

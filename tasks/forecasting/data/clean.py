@@ -1,4 +1,4 @@
-"""From rows of (series, time, value) to groups: sorting, duplicates, gaps, missing values, the held-out part."""
+"""From rows of (series, time, value) to groups: sorting, frequencies, missing values, the test part."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import DataError
+from core.registry import nearest
 from tasks.forecasting.data.frequency import (
     anchor_frequency,
     default_horizon,
@@ -42,13 +43,15 @@ def group_rows(
         name: Name of the result.
         horizon: Steps to forecast; the configuration's, or the frequency's default, if None.
         holdout: Whether the last ``horizon`` values of each series become ``Group.future``.
-        freq: Alias of the frequency if the source says it; the configuration's, or read off the times, if None.
+        freq: Alias of the frequency if the source says it; the configuration's, or read off the times, if
+            None.
 
     Returns:
         Groups in order of their first series, with a note on everything that was changed.
 
     Raises:
-        DataError: Duplicates or gaps that the configuration refuses, dates that fit no frequency, or nothing left.
+        DataError: Duplicates or gaps that the configuration refuses, dates that fit no frequency, or nothing
+            left.
     """
     notes: list[str] = []
     codes, names = pd.factorize(rows.ids)
@@ -57,14 +60,14 @@ def group_rows(
     unsorted = int((backwards & (np.diff(codes[in_series]) == 0)).sum())
     order = np.lexsort((rows.times, codes))
     if unsorted:
-        notes.append(f"rows were out of time order in {unsorted} places; they were sorted")
+        notes.append(f"rows out of time order: {unsorted}, sorted")
     rows, codes = rows.take(order), codes[order]
     infinite = np.isinf(rows.values)
     if infinite.any():
         first = int(np.flatnonzero(infinite)[0])
         notes.append(
-            f"{int(infinite.sum())} infinite values (first: series {rows.ids[first]}, {rows.line} "
-            f"{rows.numbers[first]}) were treated as missing"
+            f"infinite values: {int(infinite.sum())} (first: series {rows.ids[first]}, {rows.line} "
+            f"{rows.numbers[first]}), treated as missing"
         )
         rows.values = np.where(infinite, np.nan, rows.values)
     groups = []
@@ -82,16 +85,13 @@ def finish(name: str, groups: list[Group], config: DataConfig, notes: list[str],
     Raises:
         DataError: A name in ``data.groups`` is not there, or nothing is left.
     """
-    if config.groups:
-        wanted = {wish.lower() for wish in config.groups}
-        present = {group.name.lower() for group in groups}
-        missing = sorted(wanted - present)
-        if missing:
-            found = ", ".join(group.name for group in groups) or "none"
-            raise DataError(f"data.groups: {where} has no {missing[0]!r} series; it has: {found}")
-        groups = [group for group in groups if group.name.lower() in wanted]
+    names = wanted([group.name for group in groups], config, where)
+    groups = [group for group in groups if group.name in names]
     if not groups:
-        raise DataError(f"{where}: no series is left. " + " ".join(notes))
+        raise DataError(
+            f"{where}: no series is left ({'; '.join(notes) or 'there was none'}); "
+            "a smaller data.horizon or data.min_length keeps shorter series"
+        )
     for group in groups:
         prefix = f"{group.name}: " if len(groups) > 1 else ""
         constant = [
@@ -108,6 +108,24 @@ def finish(name: str, groups: list[Group], config: DataConfig, notes: list[str],
         if copies:
             notes.append(f"{prefix}{len(copies)} series repeat another one value for value ({some(copies)})")
     return SeriesData(name, groups, notes)
+
+
+def wanted(names: list[str], config: DataConfig, where: str) -> list[str]:
+    """Returns those of the group names that ``data.groups`` asks for, in any case; all if it asks for none.
+
+    Raises:
+        DataError: It asks for a group that is not there.
+    """
+    if not config.groups:
+        return names
+    lower = [name.lower() for name in names]
+    for wish in config.groups:
+        if wish.lower() not in lower:
+            raise DataError(
+                f"data.groups: {where} has no {wish!r} series.{nearest(wish, names)} "
+                f"It has: {', '.join(names) or 'none'}"
+            )
+    return [name for name in names if name.lower() in {wish.lower() for wish in config.groups}]
 
 
 def _copies(group: Group) -> list[str]:
@@ -134,14 +152,16 @@ def _by_frequency(
         usual = int(np.median(step)) if len(step) else 1
         if usual > 1:
             raise DataError(
-                f"{rows.where}: whole-number times are {usual} apart; number the steps 1, 2, 3, ... or write dates"
+                f"{rows.where}: whole-number times are {usual} apart; "
+                "number the steps 1, 2, 3, ... or write dates"
             )
         # Weekdays have no pandas period, and counted steps need no calendar.
         freq = parse_frequency("D" if given is None or parse_frequency(given).base == "B" else given).alias
         if given is None:
             season = config.seasonality or 1
             notes.append(
-                f"{rows.where}: times are whole-number steps without a frequency, taken as seasonality {season}; "
+                f"{rows.where}: times are whole-number steps without a frequency, taken as "
+                f"seasonality {season}; "
                 "set data.freq or data.seasonality"
             )
         return [(freq, "step", everyone)]
@@ -152,7 +172,8 @@ def _by_frequency(
         found = infer_frequencies(codes, rows.times)
     except ValueError as error:
         raise DataError(
-            f"{rows.where}: timestamps are {error} apart, which is no frequency; set data.freq (such as h or D)"
+            f"{rows.where}: timestamps are {error} apart, which is no frequency; "
+            "set data.freq (such as h or D)"
         ) from None
     counts = Counter(freq for freq in found if freq is not None)
     if not counts:
@@ -213,8 +234,8 @@ def _group(
             if config.missing == "error":
                 at = future_index(Group("", freq, 1, 1, [""], [full[: gaps[0]]], [first], None, stamp), 0)[0]
                 raise DataError(
-                    f"{rows.where}: series {identifier} has {len(gaps)} missing values or steps, the first at {at}; "
-                    "fill them, or set data.missing to interpolate, zero or drop"
+                    f"{rows.where}: series {identifier} lacks {len(gaps)} values or steps, the "
+                    f"first at {at}; fill them, or set data.missing to interpolate, zero or drop"
                 )
             tally.lacking.append(identifier)
             tally.filled += len(gaps)
@@ -251,15 +272,15 @@ class _Tally:
 
     def notes(self) -> list[str]:
         done = {
-            "interpolate": "were interpolated" + (" (in the test part: not scored)" if self.held_out else ""),
-            "zero": "were set to zero",
-            "drop": "were dropped, which joins their neighbours",
+            "interpolate": "interpolated" + (" (in the test part: not scored)" if self.held_out else ""),
+            "zero": "set to zero",
+            "drop": "dropped, which joins their neighbours",
         }
         lines = []
         if self.filled:
             lines.append(
-                f"{self.filled} missing values or steps in {len(self.lacking)} series ({some(self.lacking)}) "
-                f"{done[self.missing]}"
+                f"missing values or steps: {self.filled} in {len(self.lacking)} series "
+                f"({some(self.lacking)}), {done[self.missing]}"
             )
         if self.trimmed:
             lines.append(

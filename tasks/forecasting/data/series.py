@@ -1,4 +1,4 @@
-"""Time series in memory: groups of one frequency with a history and, for a test, the values that follow it."""
+"""Time series in memory: groups of one frequency with a history and the values that follow it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ class Group:
     """Series of one frequency that share horizon and seasonality.
 
     Attributes:
-        name: ``Yearly``, ``Quarterly``, ``Monthly``, ``Weekly``, ``Daily``, ``Hourly``, ``Other`` or the alias.
-        freq: pandas period alias: ``Y``, ``Q``, ``M``, ``W-SUN``, ``D``, ``h``, ``15min``; ``B`` for weekdays.
+        name: ``Yearly``, ``Quarterly``, ``Monthly``, ``Weekly``, ``Daily``, ``Hourly``, ``Other`` or the
+            alias.
+        freq: pandas period alias: ``Y``, ``Q``, ``M``, ``W-SUN``, ``D``, ``h``, ``15min``; ``B`` for
+            weekdays.
         seasonality: Steps in a season, ``m``.
         horizon: Steps to forecast, ``H``.
         ids: Name of each series, unique in the group; length N.
         history: In-sample values of each series, oldest first, float64, finite, at least one value.
-        starts: Period of ``history[i][0]``; daily periods where ``freq`` is ``B``, which pandas has no period for.
-        future: ``(N, H)`` held-out values after the history, NaN where a value is not known; None without a test.
-        stamp: How the source wrote its times: at the ``start`` or the ``end`` of a period, or as a whole number
-            of ``step`` s. Forecasts are written the same way.
+        starts: Period of ``history[i][0]``; daily periods where ``freq`` is ``B``, which pandas has no period
+            for.
+        future: ``(N, H)`` held-out values after the history, NaN where a value is not known; None without a
+            test.
+        stamp: How the source wrote its times: at the ``start`` or the ``end`` of a period, or as a whole
+            number of ``step`` s. Forecasts are written the same way.
     """
 
     name: str
@@ -58,11 +62,11 @@ class Group:
         return np.array([len(values) for values in self.history], dtype=np.int64)
 
     def naive_scale(self) -> np.ndarray:
-        """In-sample error of the seasonal naive forecast, the denominator of MASE (Hyndman and Koehler, 2006).
+        """In-sample error of the seasonal naive forecast, which scales MASE (Hyndman and Koehler, 2006).
 
         Returns:
-            ``(N,)`` means of ``|x_t - x_{t-m}|``; ``m`` is 1 for a series that is not longer than a season, as in
-            GluonTS. NaN where the mean is zero or the series has one value: MASE is not defined there.
+            ``(N,)`` means of ``|x_t - x_{t-m}|``; ``m`` is 1 for a series that is not longer than a season,
+            as in GluonTS. NaN where the mean is zero or the series has one value: MASE is not defined there.
         """
         scale = np.full(len(self), np.nan)
         for i, values in enumerate(self.history):
@@ -134,8 +138,8 @@ def future_index(group: Group, i: int, steps: int | None = None) -> pd.Index:
         steps: How many times; the group's horizon if None.
 
     Returns:
-        A ``DatetimeIndex`` of that length (weekends skipped for ``B``), or whole numbers where the source
-        counted steps.
+        A ``DatetimeIndex`` of that length (weekends skipped for ``B``), text after 2262, or whole numbers
+        where the source counted steps.
     """
     count = group.horizon if steps is None else steps
     return following_stamps(group.starts[i], len(group.history[i]), count, group.freq, group.stamp)
@@ -162,5 +166,5 @@ def history_frame(
 
 
 def step_start(step: int, freq: str) -> pd.Period:
-    """Returns the period that stands for whole-number time ``step``: steps after the first of January 2000."""
+    """Returns the period of the whole-number time ``step``, counted from the first of January 2000."""
     return pd.Period(STEP_ORIGIN, freq=freq) + step

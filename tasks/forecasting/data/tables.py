@@ -78,8 +78,8 @@ def frame_to_data(
     """Reads a long data frame: one row a series and time.
 
     Args:
-        frame: Columns ``config.id_column`` (may be absent: one series), ``config.time_column`` (dates, periods,
-            strings or whole numbers) and ``config.target_column``.
+        frame: Columns ``config.id_column`` (may be absent: one series), ``config.time_column`` (dates,
+            periods, strings or whole numbers) and ``config.target_column``.
         config: Column names and treatments.
         horizon: Steps to forecast; as configured, or the frequency's default, if None.
         holdout: Whether the last ``horizon`` values are held out as a test part.
@@ -108,7 +108,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-    """Returns all cells as text, the line of each row, and notes; column names are 0, 1, ... without a header."""
+    """Returns all cells as text, the line of each row, and notes; columns are 0, 1, ... without a header."""
     text, notes = read_text(path)
     lines = text.splitlines()
     filled = np.array([number for number, line in enumerate(lines, start=1) if line.strip()])
@@ -150,7 +150,8 @@ def _require(frame: pd.DataFrame, column: str, option: str, where: str) -> None:
     if column not in names:
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         raise DataError(
-            f"{where}: there is no column {column!r} (data.{option}).{nearest(column, names)} The columns are: {shown}"
+            f"{where}: there is no column {column!r} (data.{option}).{nearest(column, names)} "
+            f"The columns are: {shown}"
         )
 
 
@@ -166,8 +167,8 @@ def _long_rows(
         blank = column.isna() | (column.astype(str).str.strip() == "")
         if blank.any():
             raise DataError(
-                f"{where}, {line} {numbers[int(np.argmax(blank))]}: column {config.id_column!r} is empty; every row "
-                "needs the name of its series"
+                f"{where}, {line} {numbers[int(np.argmax(blank))]}: column {config.id_column!r} is empty; "
+                "every row needs the name of its series"
             )
         ids = column.astype(str).to_numpy(dtype=object)
     elif config.id_column == "unique_id":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,9 +56,10 @@ def parse_numbers(
             values = pd.to_numeric(text.str.replace(",", ".", regex=False), errors="coerce")
         else:
             row = int(np.argmax(bad))
+            cell = str(column.iloc[row])[:40]
             raise DataError(
-                f"{where}, {line} {numbers[row]}, column {column.name!r}: {str(column.iloc[row])[:40]!r} is not a "
-                "number; correct it, leave it empty if the value is missing, or choose other columns"
+                f"{where}, {line} {numbers[row]}, column {column.name!r}: {cell!r} is not a number; correct "
+                "it, leave it empty if the value is missing, or choose other columns"
             )
     return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -69,9 +69,9 @@ def parse_times(
 ) -> np.ndarray:
     """Reads a column of times.
 
-    Dates and periods of any type; text in ISO 8601 or another common form, ``2020Q1``; whole numbers of the form
-    ``YYYY``, ``YYYYMM`` and ``YYYYMMDD``; other whole numbers count steps. Times with a zone become UTC, or keep
-    their local date where every time of day is the same.
+    Dates and periods of any type; text in ISO 8601 or another common form, ``2020Q1``; whole numbers of the
+    form ``YYYY``, ``YYYYMM`` and ``YYYYMMDD``; other whole numbers count steps. Times with a zone become UTC,
+    or keep their local date where every time of day is the same.
 
     Args:
         column: The cells.
@@ -124,12 +124,12 @@ def _whole_numbers(text: pd.Series, where: str, notes: list[str]) -> np.ndarray:
             if dates.notna().all():
                 notes.append(f"{where}: whole-number times such as {text.iloc[0]} were read as {word}")
                 return dates.to_numpy(dtype="datetime64[ns]")
-    for digits, unit, word in ((10, "s", "seconds"), (13, "ms", "milliseconds")):
-        if text.str.fullmatch(r"[1-4]\d{%d}" % (digits - 1)).all():
+    for digits, size, word in ((10, 10**9, "seconds"), (13, 10**6, "milliseconds")):
+        if text.str.fullmatch(f"[1-4][0-9]{{{digits - 1}}}").all():
             notes.append(
                 f"{where}: whole-number times such as {text.iloc[0]} were read as {word} since 1970, in UTC"
             )
-            return pd.to_datetime(values, unit=unit).to_numpy(dtype="datetime64[ns]")
+            return (values * size).to_numpy().astype("datetime64[ns]")
     return values.to_numpy()
 
 
@@ -138,13 +138,17 @@ def _dates(text: pd.Series, where: str, notes: list[str]) -> pd.Series:
     if dates.notna().all():
         return dates
     best = dates
-    forms: list[dict[str, Any]] = [{"dayfirst": False}, {"dayfirst": True}]
+    # pandas would read the slip 2020-13-02 day first, as the 13th of February.
+    year_first = text.str.match(r"\d{4}").any()
+    orders = [False] if year_first else [False, True]
+    if text.str.match(r"\d{1,2}\.\d{1,2}\.\d").all():
+        orders = [True]  # countries that write dots write the day first
     whole = []
-    for form in forms:
+    for day_first in orders:
         with warnings.catch_warnings():
             # pandas says that it reads a column cell by cell, and that a date contradicts `dayfirst`.
             warnings.simplefilter("ignore", UserWarning)
-            tried = pd.to_datetime(text, errors="coerce", **form)
+            tried = pd.to_datetime(text, errors="coerce", dayfirst=day_first)
         if tried.notna().all():
             whole.append(tried)
         if tried.notna().sum() > best.notna().sum():
@@ -171,10 +175,11 @@ def _checked(
     bad = dates.isna().to_numpy()
     if bad.any():
         row = int(np.argmax(bad))
+        cell = str(column.iloc[row])[:40]
         more = f" ({int(bad.sum())} such cells)" if bad.sum() > 1 else ""
         raise DataError(
-            f"{where}, {line} {numbers[row]}, column {column.name!r} ({option}): {str(column.iloc[row])[:40]!r} is not "
-            f"a date between 1678 and 2261, or not in the form of the others{more}; write dates as YYYY-MM-DD"
+            f"{where}, {line} {numbers[row]}, column {column.name!r} ({option}): {cell!r} is not a date "
+            f"between 1678 and 2261, or not in the form of the others{more}; write dates as YYYY-MM-DD"
         )
     return dates.to_numpy(dtype="datetime64[ns]")
 

@@ -1,5 +1,7 @@
-"""N-BEATS: Oreshkin, Carpov, Chapados, Bengio, "N-BEATS: Neural basis expansion analysis for interpretable
-time series forecasting", ICLR 2020, arXiv:1905.10437.
+"""N-BEATS, the doubly residual network for forecasting.
+
+Oreshkin, Carpov, Chapados, Bengio, "N-BEATS: Neural basis expansion analysis for interpretable time series
+forecasting", ICLR 2020, arXiv:1905.10437.
 
 Doubly residual stacking (section 3.2) is a residual network whose update is the *negative* backcast and whose
 blocks give their forecast as a side output, so any rule of ``core.residual`` can stand where the paper
@@ -16,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -47,6 +51,9 @@ class TrendBasis(nn.Module):
         degree: Degree p of the polynomial.
     """
 
+    backcast: Tensor
+    forecast: Tensor
+
     def __init__(self, lookback: int, horizon: int, degree: int) -> None:
         super().__init__()
         self.num_coefficients = 2 * (degree + 1)
@@ -70,6 +77,9 @@ class SeasonalityBasis(nn.Module):
         harmonics: Density of the frequency grid; the paper uses 1.
     """
 
+    backcast: Tensor
+    forecast: Tensor
+
     def __init__(self, lookback: int, horizon: int, harmonics: int) -> None:
         super().__init__()
         grid = np.arange(harmonics, harmonics / 2 * horizon) / harmonics
@@ -82,7 +92,7 @@ class SeasonalityBasis(nn.Module):
             self.register_buffer(side, torch.tensor(waves, dtype=torch.float32), persistent=False)
 
     def forward(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps ``(B, 4n)`` coefficients (forecast cos, sin, backcast cos, sin) to a backcast and a forecast."""
+        """Maps coefficients ``(B, 4n)``, forecast first, cosines before sines, to a backcast and a forecast."""
         forecast, backcast = theta.chunk(2, dim=1)
         return backcast @ self.backcast, forecast @ self.forecast
 
@@ -103,7 +113,7 @@ class Block(nn.Module):
     def __init__(self, lookback: int, width: int, layers: int, basis: Basis) -> None:
         super().__init__()
         sizes = [lookback] + [width] * layers
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.theta = nn.Linear(width, basis.num_coefficients)
         self.basis = basis
 
@@ -140,7 +150,8 @@ class NBeats(nn.Module):
         self.lookback, self.horizon, self.scaled = lookback, horizon, scale == "window_max"
         make_rule = partial(create_rule, rule, channels=lookback, depth=len(blocks), dims=0)
         self.blocks = nn.ModuleList(
-            Residual(block, rule=make_rule(index=i, **(rule_options or {}))) for i, block in enumerate(blocks, 1)
+            Residual(block, rule=make_rule(index=i, **(rule_options or {})))
+            for i, block in enumerate(blocks, 1)
         )
         # Nothing reads the stream after the last block, so its rule would never see a gradient.
         self.blocks[-1].rule.requires_grad_(False)
@@ -149,7 +160,7 @@ class NBeats(nn.Module):
         """Forecasts.
 
         Args:
-            x: ``(B, L)`` values, oldest first, zero where there is none.
+            x: ``(B, L)`` values, oldest first; what stands on the padding does not matter.
             mask: ``(B, L)``, 1 where ``x`` holds a value and 0 on the padding to its left.
 
         Returns:
@@ -159,6 +170,7 @@ class NBeats(nn.Module):
 
     def components(self, x: Tensor, mask: Tensor) -> list[Tensor]:
         """Returns the level and the forecast of each block, all ``(B, H)``; they add up to the forecast."""
+        x = x * mask
         size = torch.ones_like(x[:, -1:])
         if self.scaled:
             size = x.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
@@ -166,8 +178,9 @@ class NBeats(nn.Module):
         newest_first = mask.flip(1)
         masked = partial(torch.mul, newest_first)
         parts = [x[:, -1:].expand(-1, self.horizon)]
-        stream = self.blocks[0].rule.open(x.flip(1))  # type: ignore[operator, union-attr]
-        for block in self.blocks:
+        blocks = cast("list[Residual]", list(self.blocks))
+        stream = blocks[0].rule.open(x.flip(1))
+        for block in blocks:
             stream, forecast = block(stream)
             stream = block.rule.activate(masked, stream)
             parts.append(forecast)
@@ -176,7 +189,8 @@ class NBeats(nn.Module):
 
 def _generic(config: GenericConfig, lookback: int, horizon: int) -> list[Block]:
     return [
-        Block(lookback, config.width, config.layers, GenericBasis(lookback, horizon)) for _ in range(config.blocks)
+        Block(lookback, config.width, config.layers, GenericBasis(lookback, horizon))
+        for _ in range(config.blocks)
     ]
 
 
@@ -200,6 +214,6 @@ BUILDERS: dict[type, Callable[..., list[Block]]] = {
 
 
 def build_nbeats(config: EnsembleConfig, lookback: int, horizon: int) -> NBeats:
-    """Builds one member: the blocks of ``config`` for an input of ``lookback`` and a forecast of ``horizon``."""
+    """Builds one member of ``config`` for an input of ``lookback`` and a forecast of ``horizon`` steps."""
     blocks = BUILDERS[type(config)](config, lookback, horizon)
     return NBeats(blocks, lookback, horizon, config.rule, config.rule_options, config.scale)

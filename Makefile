@@ -1,0 +1,42 @@
+# `make demo` and `make test` set everything up by themselves; nothing but Python 3.11 or later and make is assumed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint format typecheck bench docs clean
+
+demo: $(READY)  ## train the default forecaster, test it, register it, forecast with it (about two minutes)
+	$(BIN)/python -m tasks.forecasting.train
+	$(BIN)/python -m tasks.forecasting.predict --input docs/example.csv --output runs/forecast.csv --plot runs/forecast.png
+
+test: $(READY)  ## all tests, offline
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## style and the most common defects
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## rewrite files in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)  ## speed against peers, a few minutes
+	$(BIN)/python -m benchmarks.forecasting
+
+docs: $(READY)  ## what the README quotes: help texts and listings
+	$(BIN)/python -m tasks
+	$(BIN)/python -m core.doctor
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find core tasks tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is needed; run make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@

@@ -1,0 +1,58 @@
+"""``python -m tasks`` lists what there is; ``python -m tasks COMMAND TASK ...`` runs a command.
+
+The console script ``skipway`` is the same: ``skipway train forecasting --data.path sales.csv``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+
+import tasks
+from core.cli import DESCRIPTIONS
+from core.cli import main as run_command
+from core.errors import SkipwayError
+from core.task import load_task
+
+USAGE = f"usage: python -m tasks [{'|'.join(DESCRIPTIONS)}] TASK [options]"
+
+
+def task_names() -> list[str]:
+    """Returns the names of the installed tasks."""
+    return [module.name for module in pkgutil.iter_modules(tasks.__path__) if module.ispkg]
+
+
+def print_listing() -> None:
+    """Prints tasks, models, data sets and residual rules."""
+    from core.residual import list_rules
+
+    print(USAGE)
+    for name in task_names():
+        task = load_task(name)
+        print(f"\n{name}: {task.summary}")
+        print(f"  models    {', '.join(task.models)}")
+        for data, text in task.datasets.items():
+            print(f"  data      {data:10} {text}")
+        for lines in task.examples.values():
+            print(f"  example   {lines[0]}")
+    print(f"\nresidual rules, for every model by --model.rule:\n  {', '.join(list_rules())}")
+
+
+def main() -> int:
+    """Runs the command line; returns the exit code."""
+    words = sys.argv[1:]
+    if not words:
+        print_listing()
+        return 0
+    if words[0] not in DESCRIPTIONS or len(words) < 2:
+        print(USAGE, file=sys.stdout if words[0] in ("-h", "--help") else sys.stderr)
+        return 0 if words[0] in ("-h", "--help") else 2
+    try:
+        return run_command(load_task(words[1]), words[0], words[2:])
+    except SkipwayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Optimisers, schedules, gradient noise, precision, memory and seeds."""
+
+import io
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from core.config import TrainConfig
+from core.errors import ConfigError
+from core.residual import Residual
+from core.train import hardware
+from core.train.memory import recompute_branches
+from core.train.optim import add_gradient_noise, build_optimizer, lr_factor
+from core.train.seeds import derive_seed, generator, rng_state, seed_everything, set_rng_state
+from core.train.stacked import Stacked
+
+
+@pytest.mark.parametrize(
+    ("schedule", "total", "warmup", "expected"),
+    [
+        ("constant", 3, 0, [1, 1, 1]),
+        ("constant", 6, 4, [0.25, 0.5, 0.75, 1, 1, 1]),
+        ("cosine", 4, 0, [1, 0.8535534, 0.5, 0.1464466]),
+        ("cosine", 4, 2, [0.5, 0.8535534, 0.5, 0.1464466]),
+        ("thirds", 9, 0, [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
+        ("thirds", 1, 0, [1]),
+    ],
+)
+def test_schedules(schedule, total, warmup, expected):
+    config = TrainConfig(schedule=schedule, warmup_steps=warmup)
+    assert [lr_factor(step, total, config) for step in range(total)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("step", "std"), [(0, 0.547723), (10, 0.283255), (1000, 0.081930)])
+def test_gradient_noise_follows_the_paper(step, std):
+    """Standard deviations of eta = 0.3 in equation 1 of arXiv:1511.06807, by hand."""
+    layer = nn.Linear(400, 400)
+    for parameter in layer.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    add_gradient_noise(layer, 0.3, step, seed=1)
+    assert layer.weight.grad.std().item() == pytest.approx(std, rel=0.01)
+    assert abs(layer.weight.grad.mean().item()) < 4 * std / 400
+
+
+def test_gradient_noise_of_zero_and_of_parameters_without_gradient():
+    layer = nn.Linear(3, 2)
+    layer.weight.grad = torch.ones_like(layer.weight)
+    add_gradient_noise(layer, 0.0, 0, seed=1)
+    assert torch.equal(layer.weight.grad, torch.ones_like(layer.weight))
+    assert layer.bias.grad is None
+
+
+def test_gradient_noise_is_named_by_seed_and_step():
+    def noise(seed, step):
+        layer = nn.Linear(3, 2)
+        layer.weight.grad = torch.zeros_like(layer.weight)
+        add_gradient_noise(layer, 1.0, step, seed)
+        return layer.weight.grad
+
+    assert torch.equal(noise(1, 5), noise(1, 5))
+    assert not torch.equal(noise(1, 5), noise(2, 5))
+    assert not torch.equal(noise(1, 5), noise(1, 6) * noise(1, 5).std() / noise(1, 6).std())
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_weight_decay_is_for_matrices_alone(stacked):
+    """A stack of two biases is a matrix in shape; it is a bias all the same."""
+    models = [nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 1)) for _ in range(2)]
+    model = Stacked(models) if stacked else models[0]
+    optimizer = build_optimizer(model, TrainConfig(weight_decay=0.1, optimizer="adamw"))
+    sizes = {
+        group["weight_decay"]: sorted(p.numel() for p in group["params"]) for group in optimizer.param_groups
+    }
+    times = 2 if stacked else 1
+    assert sizes == {0.1: [4 * times, 12 * times], 0.0: sorted(n * times for n in (4, 4, 4, 1))}
+
+
+def test_frozen_parameters_are_not_in_the_optimiser():
+    layer = nn.Linear(3, 2)
+    layer.bias.requires_grad_(False)
+    optimizer = build_optimizer(layer, TrainConfig())
+    assert [p for group in optimizer.param_groups for p in group["params"]] == [layer.weight]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # One step with gradient 1 from weight 2 at lr 0.1 and decay 0.5.
+        ("adam", 2 - 0.1),  # L2 changes the size of the gradient, not its sign
+        ("adamw", 2 * (1 - 0.1 * 0.5) - 0.1),
+        ("sgd", 2 - 0.1 * (1 + 0.5 * 2) * 1.9),  # Nesterov: gradient and 0.9 of the first velocity
+    ],
+)
+def test_first_step_of_each_optimiser(name, expected):
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(layer.weight, 2.0)
+    layer.weight.grad = torch.ones(1, 1)
+    build_optimizer(layer, TrainConfig(optimizer=name, lr=0.1, weight_decay=0.5)).step()
+    assert layer.weight.item() == pytest.approx(expected, abs=1e-5)
+
+
+# ---------------------------------------------------------------- hardware
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx512f avx512_bf16", True), ("fpu amx_bf16", True), ("fpu avx512f avx2", False)],
+)
+def test_instructions_of_the_cpu(flags, expected, monkeypatch):
+    text = f"processor : 0\nflags\t\t: {flags}\n"
+    monkeypatch.setattr(hardware, "open", lambda *a, **k: io.StringIO(text), raising=False)
+    assert hardware.cpu_has_bf16() is expected
+
+
+def test_precision_is_chosen_from_the_hardware(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(hardware, "cpu_has_bf16", lambda: False)
+    assert hardware.choose_precision("auto", cpu)[0] == torch.float32
+    assert hardware.choose_precision("fp32", cpu)[0] == torch.float32
+    with pytest.raises(ConfigError, match=r"no bfloat16 instructions.*use fp32 or auto"):
+        hardware.choose_precision("bf16", cpu)
+    monkeypatch.setattr(hardware, "cpu_has_bf16", lambda: True)
+    assert hardware.choose_precision("auto", cpu)[0] == torch.bfloat16
+    assert hardware.choose_precision("bf16", cpu)[0] == torch.bfloat16
+    assert hardware.choose_precision("fp32", cpu)[0] == torch.float32
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps", "meta", ""])
+def test_unknown_devices(name):
+    with pytest.raises(ConfigError, match="is not a device; use auto, cpu, cuda or cuda:0"):
+        hardware.choose_device(name)
+
+
+def test_gpus_that_are_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert hardware.choose_device("auto") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="sees no GPU here"):
+        hardware.choose_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert hardware.choose_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ConfigError, match=r"2 GPU\(s\)"):
+        hardware.choose_device("cuda:2")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert hardware.choose_device("auto") == torch.device("cuda", 1)
+
+
+def test_the_allocator_can_be_left_alone(monkeypatch):
+    monkeypatch.setenv("SKIPWAY_MALLOC", "default")
+    assert hardware.keep_large_allocations() is False
+
+
+# ---------------------------------------------------------------- memory
+
+
+def residual_net():
+    torch.manual_seed(0)
+    branch = [
+        nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 6))
+        for _ in range(2)
+    ]
+    return nn.Sequential(*(Residual(b, rule="skipinit", channels=6, dims=0) for b in branch))
+
+
+def train_once(model, x):
+    """Gradients, buffers, and the bytes that the forward pass keeps for the backward pass."""
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    for name, parameter in model.named_parameters():
+        if "rule" in name:
+            nn.init.constant_(parameter, 0.7)  # a branch scaled by zero would have no gradient
+    torch.manual_seed(1)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(x).square().sum()
+    loss.backward()
+    return [p.grad for p in model.parameters()], list(model.buffers()), sum(kept)
+
+
+def test_recomputing_gives_the_same_gradients_from_less_memory():
+    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(2))
+    plain, recomputed = residual_net(), residual_net()
+    assert recompute_branches(recomputed) == 2
+    gradients, buffers, size = train_once(plain, x)
+    again, buffers_again, smaller = train_once(recomputed, x)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
+    assert all(g.abs().sum() > 0 for g in gradients[:2])
+    # Running statistics count the batch once, although it was computed twice.
+    assert all(torch.equal(a, b) for a, b in zip(buffers, buffers_again, strict=True))
+    assert smaller < size / 3
+
+
+def test_recomputing_needs_branches():
+    with pytest.raises(ConfigError, match="no residual branches"):
+        recompute_branches(nn.Linear(2, 2))
+    with pytest.raises(ConfigError, match="stacked ensembles"):
+        recompute_branches(nn.Sequential(Stacked([nn.Linear(2, 2), nn.Linear(2, 2)])))
+
+
+# ---------------------------------------------------------------- seeds
+
+
+def test_seeds_are_the_same_on_every_machine():
+    assert derive_seed(0, "weights", 12) == 5201219038014535009
+    assert derive_seed(0, "a", "b") != derive_seed(0, "ab")
+    assert derive_seed(1, "a") != derive_seed(0, "a")
+    assert 0 <= derive_seed(5) < 2**63
+
+
+def test_streams_do_not_depend_on_the_global_generator():
+    torch.manual_seed(0)
+    a = torch.rand(3, generator=generator(1, "x"))
+    torch.rand(5)
+    assert torch.equal(a, torch.rand(3, generator=generator(1, "x")))
+
+
+def test_generators_are_restored(tmp_path):
+    import random
+
+    import numpy as np
+
+    def draw():
+        return random.random(), np.random.rand(), np.random.randn(), torch.rand(1).item()
+
+    seed_everything(3, "x")
+    np.random.randn()  # leaves a second Gaussian in the cache
+    torch.save(rng_state(), tmp_path / "rng.pt")
+    expected = draw()
+    draw()
+    set_rng_state(torch.load(tmp_path / "rng.pt", weights_only=True))
+    assert draw() == expected
+    seed_everything(3, "x")
+    np.random.randn()
+    assert draw() == expected
+    assert math.isfinite(sum(expected))
