@@ -6,10 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from core.commands.load import load_predictor
-from core.commands.results import compare, results_table
+from core.commands.results import compare, make_console, results_table
 from core.task import Evaluation, Task
 from core.train.hardware import keep_large_allocations
 
@@ -17,7 +15,7 @@ from core.train.hardware import keep_large_allocations
 def run(task: Task, config: Any) -> int:
     """Writes metrics.json, samples.csv and figures, and prints the table of results; returns 0."""
     keep_large_allocations()
-    console = Console(highlight=False)
+    console = make_console()
     data = task.load(config)
     package, predictor = load_predictor(task, config, console)
     metric = task.primary_metric(config, data)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from core.commands.load import load_predictor
+from core.commands.results import make_console
 from core.task import Task
 
 
 def run(task: Task, config: Any) -> int:
     """Writes the programs and prints where; returns 0."""
-    console = Console(highlight=False)
+    console = make_console()
     _, predictor = load_predictor(task, config, console)
     output = Path(config.output)
     output.mkdir(parents=True, exist_ok=True)

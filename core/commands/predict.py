@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from core.commands.load import load_predictor
+from core.commands.results import make_console
 from core.errors import ConfigError
 from core.task import Task
 from core.train.hardware import keep_large_allocations
@@ -21,7 +20,7 @@ def run(task: Task, config: Any) -> int:
     if not Path(config.input).exists():
         raise ConfigError(f"--input {config.input} does not exist")
     keep_large_allocations()
-    console = Console(highlight=False)
+    console = make_console()
     _, predictor = load_predictor(task, config, console)
     failures = task.predict(predictor, config)
     for failure in failures:

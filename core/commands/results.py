@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table
 
 from core.task import Evaluation
@@ -43,13 +45,18 @@ def compare(results: dict[str, Evaluation], metric: str, higher_is_better: bool)
     return rows
 
 
+def make_console(quiet: bool = False) -> Console:
+    """Returns a console that does not fold tables when the output goes to a file."""
+    return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
 def results_table(rows: list[Comparison], title: str, model: str) -> Table:
     """Draws the comparison; a loss against the best baseline is shown as plainly as a gain."""
     table = Table(title=title)
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     for method in rows[0].values:
-        table.add_column(model if method == "model" else method, justify="right")
-    table.add_column("better than the best baseline by", justify="right")
+        table.add_column(model if method == "model" else method, justify="right", no_wrap=True)
+    table.add_column("against the best", justify="right", no_wrap=True)
     for row in rows:
         colour = "green" if row.gain > 0 else "red"
         gain = f"[{colour}]{row.gain:+.1f} %[/] ({row.best})" if row.best else "no baseline"

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.commands.results import compare, results_table
+from core.commands.results import compare, make_console, results_table
 from core.config import dump_config, flatten, parse_duration, per_part, to_dict
 from core.errors import ConfigError, Interrupted, TrainingError
 from core.report.html import write_report
@@ -44,7 +44,7 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
     device = choose_device(config.train.device)
     dtype, reason = choose_precision(config.train.precision, device)
     world = distributed.start(device)
-    console = Console(quiet=not world.is_main, highlight=False)
+    console = make_console(quiet=not world.is_main)
     seed_everything(config.seed, deterministic=config.train.deterministic)
     try:
         # Data and model are checked before a run exists, so that a typo leaves nothing behind.

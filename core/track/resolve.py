@@ -34,6 +34,11 @@ def fetch(where: str, uri: str | None) -> Path:
         return _local(Path(where))
     if uri is None:
         raise TrackingError(f"{where} lies in a tracking store, but tracking is none; give --tracking URI")
+    if (path := store.sqlite_path(uri)) and not path.exists():
+        # Looking for a model must not leave an empty store behind, least of all in the wrong folder.
+        raise TrackingError(
+            f"there is no tracking store {path}, so no {where}; train first, or give --tracking or --model"
+        )
     store.prepare(uri)
     return _package_in(_download(_concrete(where)), where)
 

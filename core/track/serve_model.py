@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -33,8 +35,13 @@ class PackageModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answers one request."""
-        return self.task.serve(self.predictor, model_input, params or {})
+        """Answers one request; what the caller got wrong comes back as one line with HTTP status 400."""
+        from core.errors import SkipwayError
+
+        try:
+            return self.task.serve(self.predictor, model_input, params or {})
+        except SkipwayError as error:
+            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
 
 
 set_model(PackageModel())

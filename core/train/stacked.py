@@ -39,6 +39,14 @@ class Stacked(nn.Module):
             parameter.stacked_axes = 1  # type: ignore[attr-defined]  # read by core.train.optim
             self.stacked[name.replace(".", "/")] = parameter
             base.get_parameter(name).data = torch.empty(0)  # the shape lives in `stacked`
+        # Each place that holds a parameter, once. `functional_call` would find a module that stands under two
+        # names twice, and leave the weights of its second visit behind.
+        first = {id(p): name for name, p in base.named_parameters()}
+        self._places = {
+            f"{path}.{name}" if path else name: first[id(p)]
+            for path, module in base.named_modules()
+            for name, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        }
         # In a list, so that the weightless template is not registered as a child.
         self._base = [base]
         width = max((p.shape[-2] for p in self.stacked.values() if p.ndim > 2), default=0)
@@ -58,7 +66,8 @@ class Stacked(nn.Module):
         return torch.stack(outputs)
 
     def _call(self, weights: dict[str, Tensor], *inputs: Tensor) -> Any:
-        return functional_call(self._base[0], weights, inputs)
+        placed = {place: weights[name] for place, name in self._places.items()}
+        return functional_call(self._base[0], placed, inputs, tie_weights=False)
 
     def member(self, index: int) -> nn.Module:
         """Returns one member as an ordinary module with its own copy of the weights."""

@@ -63,10 +63,6 @@ def build_parts(config: ForecastingConfig, data: SeriesData) -> list[Part]:
         raise ConfigError(f"--intervals.levels {wrong[0]} is not a coverage; use percents from 1 to 99")
     parts = []
     for group in data.groups:
-        if group.future is None:
-            raise ConfigError(
-                "--data.holdout false leaves nothing to test on; training needs the last horizon"
-            )
         history = per_part(config.train.history, group.name, "train.history")
         if not history * group.horizon >= 1:
             raise ConfigError(

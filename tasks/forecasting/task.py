@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import ConfigError
 from core.task import Evaluation, Packaged, Part, Task
 from tasks.forecasting.config import (
     MODELS,
@@ -78,6 +79,8 @@ class Forecasting(Task):
         """One ensemble for each frequency."""
         from tasks.forecasting.build import build_parts
 
+        if any(group.future is None for group in data.groups):
+            raise ConfigError("--data.holdout false leaves nothing to test on; training needs the last horizon")
         return build_parts(config, data)
 
     def notes(self, config: ForecastingConfig, data: SeriesData) -> list[str]:

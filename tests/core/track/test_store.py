@@ -38,7 +38,7 @@ def test_flag_wins_over_environment_wins_over_default(tmp_path, monkeypatch):
     assert store.resolve_uri(None) == default
 
 
-@pytest.mark.parametrize("flag", ["mlruns", "file:///tmp/mlruns", "./runs"])
+@pytest.mark.parametrize("flag", ["mlruns", "file:///data/mlruns", "./runs"])
 def test_folders_of_files_are_refused(flag):
     with pytest.raises(TrackingError, match="no runs in a folder of files"):
         store.resolve_uri(flag)

@@ -83,7 +83,10 @@ def test_the_champion_is_served_over_http(tracking, tmp_path, monkeypatch):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 request(port, frame)
             assert refused.value.code == 400
-            assert "soon" in refused.value.read().decode()
+            answer = json.load(refused.value)
+            assert "request" in answer["message"]
+            assert "'soon' is not a date" in answer["message"]
+            assert "stack_trace" not in answer
         finally:
             os.killpg(server.pid, 15)
             server.wait(timeout=30)

@@ -1,0 +1,277 @@
+"""Configuration: flags, files, models chosen by name, and errors of one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+import yaml
+
+from core.config import TrainConfig, check_train, dump_config, flatten, parse, parse_duration, per_part
+from core.errors import ConfigError
+from core.registry import Registry
+
+MODELS: Registry[type] = Registry("toy model")
+
+
+@MODELS.register("small")
+@dataclass
+class Small:
+    """A small one.
+
+    Args:
+        name: Model name.
+        width: Units.
+        depth: Layers.
+    """
+
+    name: str = "small"
+    width: int = 4
+    depth: int = 1
+
+
+@MODELS.register("large")
+@dataclass
+class Large:
+    """A large one.
+
+    Args:
+        name: Model name.
+        width: Units.
+        heads: Attention heads.
+    """
+
+    name: str = "large"
+    width: int = 64
+    heads: int = 8
+
+
+@dataclass
+class Train:
+    """Training.
+
+    Args:
+        lr: Learning rate.
+        steps: Steps.
+        schedule: Shape.
+    """
+
+    lr: float = 0.1
+    steps: int | dict[str, int] | None = None
+    schedule: Literal["constant", "cosine"] = "cosine"
+
+
+@dataclass
+class Root:
+    """Everything.
+
+    Args:
+        seed: Seed.
+        tags: Words.
+        train: Training.
+        model: Model.
+    """
+
+    seed: int = 0
+    tags: list[str] = field(default_factory=list)
+    train: Train = field(default_factory=Train)
+    model: Any = field(default_factory=Small)
+
+
+@pytest.fixture
+def default(tmp_path):
+    path = tmp_path / "default.yaml"
+    path.write_text("seed: 5\nmodel: {name: small, width: 7, depth: 3}\ntrain: {lr: 0.5}\n")
+    return path
+
+
+@pytest.fixture
+def read(default):
+    def run(*argv):
+        return parse(
+            Root, list(argv), prog="toy", description="Toy.", models=MODELS, default_config=default
+        )
+
+    return run
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text, name="a.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_the_default_file_applies_without_another(read):
+    config = read()
+    assert (config.seed, config.train, config.model) == (5, Train(lr=0.5), Small(width=7, depth=3))
+
+
+def test_a_file_replaces_the_default_file(read, file):
+    config = read("--config", file("train: {lr: 0.25}"))
+    assert (config.seed, config.train, config.model) == (0, Train(lr=0.25), Small())
+
+
+@pytest.mark.parametrize("form", ["--config {}", "--config={}"])
+def test_flags_override_files_wherever_they_stand(form, read, file):
+    words = form.format(file("seed: 1\ntrain: {lr: 0.25, steps: 3}")).split()
+    for argv in (["--train.lr", "2", *words], [*words, "--train.lr", "2"], [*words, "--train.lr=2"]):
+        config = read(*argv)
+        assert (config.seed, config.train.lr, config.train.steps) == (1, 2.0, 3)
+
+
+def test_a_later_file_overrides_an_earlier_one(read, file):
+    config = read("--config", file("seed: 1\ntags: [a]"), "--config", file("seed: 2", "b.yaml"))
+    assert (config.seed, config.tags) == (2, ["a"])
+
+
+@pytest.mark.parametrize("form", ["--model large", "--model=large", "--model.name large", "--model.name=large"])
+def test_the_model_is_chosen_by_name(form, read):
+    assert read(*form.split(), "--model.heads", "2").model == Large(width=7, heads=2)
+    assert read("--model.heads=2", *form.split()).model == Large(width=7, heads=2)
+
+
+def test_the_model_is_chosen_by_a_file_and_a_flag_wins(read, file):
+    path = file("model: {name: large, heads: 3}")
+    assert read("--config", path).model == Large(heads=3)
+    assert read("--config", file("model: {width: 9}", "b.yaml"), "--model", "large").model == Large(width=9)
+    assert read("--model.width", "5", "--config", path).model == Large(width=5, heads=3)
+
+
+def test_values_of_several_types(read):
+    assert read("--train.steps", "3").train.steps == 3
+    assert read("--train.steps", "{a: 3, default: 4}").train.steps == {"a": 3, "default": 4}
+    assert read("--tags", "[x, y]").tags == ["x", "y"]
+
+
+@pytest.mark.parametrize("argv", [[], ["--model", "large", "--model.heads", "1", "--train.steps", "{a: 1}"]])
+def test_the_resolved_configuration_runs_again(argv, read, file):
+    config = read(*argv)
+    assert read("--config", file(dump_config(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--train.lrr", "1"], "unknown option --train.lrr. Did you mean '--train.lr'?"),
+        (["--sed=1"], "unknown option --sed. Did you mean '--seed'?"),
+        (["--train.l", "1"], "unknown option --train.l."),
+        (["--model.dept", "1"], "unknown option --model.dept. Did you mean '--model.depth'?"),
+        (["--seed", "x"], "--seed takes int, not 'x'."),
+        (["--train.schedule", "cosin"], "--train.schedule takes 'constant', 'cosine', not 'cosin'. Did you mean"),
+        (["--train.steps", "many"], "--train.steps takes int, dict[str, int], null, not 'many'."),
+        (["--config", "missing.yaml"], "--config: File does not exist"),
+        (["--seed"], "--seed"),
+    ],
+)
+def test_wrong_flags_are_one_line(argv, expected, read, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read(*argv)
+    printed = capsys.readouterr()
+    assert caught.value.code == 2
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("toy: error: ")
+    assert expected in printed.err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sead: 1", "unknown key sead. Did you mean 'seed'?"),
+        ("train: {lrr: 1}", "unknown key train.lrr. Did you mean 'train.lr'?"),
+        ("model: {name: large, depth: 1}", "unknown key model.depth."),
+        ("seed: x", "--seed takes int, not 'x'."),
+    ],
+)
+def test_wrong_files_are_one_line(text, expected, read, file, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read("--config", file(text))
+    printed = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert printed.count("\n") == 1
+    assert expected in printed
+
+
+@pytest.mark.parametrize("text", ["model: [", "model: {name: larg}"])
+def test_wrong_models_in_files(text, read, file):
+    with pytest.raises(ConfigError) as caught:
+        read("--config", file(text))
+    assert "\n" not in str(caught.value)
+    assert ("is not YAML" if "[" in text else "Did you mean 'large'?") in str(caught.value)
+
+
+def test_an_unknown_model_names_the_nearest(read):
+    with pytest.raises(ConfigError, match=r"unknown toy model 'smal'\. Did you mean 'small'\? Known: small, large"):
+        read("--model", "smal")
+
+
+def test_help_describes_every_option(read, capsys):
+    with pytest.raises(SystemExit) as caught:
+        read("--model", "large", "--help")
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    for option in ("--train.lr", "--model.heads", "Attention heads", "Learning rate", "default: 7"):
+        assert option in text
+    assert "--model.depth" not in text
+
+
+# ---------------------------------------------------------------- parts of the configuration
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2h ", 7200), ("0s", 0)])
+def test_durations(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1s", "3 days", "1h30m", "1e3"])
+def test_wrong_durations(text):
+    with pytest.raises(ConfigError, match="is not a duration; write 90s, 30m or 2h"):
+        parse_duration(text)
+
+
+def test_per_part():
+    assert per_part(3, "Yearly", "x") == 3
+    assert per_part({"Yearly": 1, "default": 2}, "Yearly", "x") == 1
+    assert per_part({"Yearly": 1, "default": 2}, "Monthly", "x") == 2
+    with pytest.raises(ConfigError, match="--train.steps has no number for Monthly; it has Yearly: add Monthly"):
+        per_part({"Yearly": 1}, "Monthly", "train.steps")
+
+
+def test_flatten():
+    nested = {"a": 1, "b": {"c": [2], "d": {"e": None}}, "f": {}}
+    assert flatten(nested) == {"a": 1, "b.c": [2], "b.d.e": None, "f": {}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: 0} for name in ("batch_size", "accumulate", "log_every", "epochs", "steps", "lr", "grad_clip")),
+        *({name: -1} for name in ("weight_decay", "warmup_steps", "grad_noise", "patience", "workers")),
+        {"steps": {"a": 3, "b": 0}},
+        {"ema": 1.0},
+        {"ema": -0.1},
+        {"lr": float("nan")},
+        {"max_time": "soon"},
+    ],
+)
+def test_values_out_of_range(changes):
+    with pytest.raises(ConfigError) as caught:
+        check_train(TrainConfig(**changes))
+    assert f"--train.{next(iter(changes))}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_in_range():
+    check_train(TrainConfig())
+    check_train(TrainConfig(steps={"a": 1}, ema=0.0, grad_clip=0.1, max_time="2h", checkpoint_minutes=0))
+
+
+def test_the_resolved_configuration_is_plain_yaml():
+    content = yaml.safe_load(dump_config(Root(tags=["a"], train=Train(steps={"x": 1}))))
+    assert content["train"] == {"lr": 0.1, "steps": {"x": 1}, "schedule": "cosine"}
+    assert content["model"]["name"] == "small"
