@@ -61,11 +61,13 @@ class Evaluation:
         metrics: Flat names to values, ``"mape"`` for the whole set and ``"Yearly/mape"`` for a part of it.
         rows: One row a sample; becomes the per-sample CSV.
         outputs: What figures need (forecasts, images); never written as is.
+        notes: What the reader of the scores should know, one line each.
     """
 
     metrics: dict[str, float]
     rows: pd.DataFrame | None = None
     outputs: Any = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.commands.load import load_predictor
-from core.commands.results import compare, make_console, results_table
+from core.commands.results import compare, make_console, print_results
 from core.task import Evaluation, Task
 from core.train.hardware import keep_large_allocations
 
@@ -41,6 +41,6 @@ def run(task: Task, config: Any) -> int:
         samples.to_csv(output / "samples.csv", index=False)
     for name, figure in task.figures(predictor, config, data, results):
         figure.savefig(output / f"{name}.png", dpi=120, bbox_inches="tight")
-    console.print(results_table(rows, f"{task.title} on {data.name}, held-out data", task.title))
+    print_results(console, rows, results, f"{task.title} on {data.name}, held-out data", task.title)
     console.print(f"written    {output}: metrics.json, samples.csv, figures", markup=False, soft_wrap=True)
     return 0

@@ -50,6 +50,18 @@ def make_console(quiet: bool = False) -> Console:
     return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
+def print_results(
+    console: Console, rows: list[Comparison], results: dict[str, Evaluation], title: str, model: str
+) -> None:
+    """Prints the table, the model's notes, and one line for every score that a baseline beats."""
+    console.print(results_table(rows, title, model))
+    for note in results["model"].notes:
+        console.print(note, markup=False)
+    for row in rows:
+        if row.best and not row.gain > 0:
+            console.print(f"[red]{row.name}: {row.best} is better by {-row.gain:.1f} %[/]")
+
+
 def results_table(rows: list[Comparison], title: str, model: str) -> Table:
     """Draws the comparison; a loss against the best baseline is shown as plainly as a gain."""
     table = Table(title=title)

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.commands.results import compare, make_console, results_table
+from core.commands.results import compare, make_console, print_results
 from core.config import dump_config, flatten, parse_duration, per_part, to_dict
 from core.errors import ConfigError, Interrupted, TrainingError
 from core.report.html import write_report
@@ -208,9 +208,6 @@ def _finish(
         evaluate_champion=score,
     )
     run.finish("FINISHED")
-    console.print(results_table(rows, f"{task.title} on {data.name}, held-out data", task.title))
-    for row in rows:
-        if row.best and not row.gain > 0:
-            console.print(f"[red]{row.name}: {row.best} is better by {-row.gain:.1f} %[/]")
+    print_results(console, rows, results, f"{task.title} on {data.name}, held-out data", task.title)
     for label, value in (("report", report), ("package", package.folder), ("registry", outcome)):
         console.print(f"{label:10} {value}", markup=False, soft_wrap=True)

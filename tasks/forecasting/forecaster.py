@@ -83,11 +83,18 @@ class Forecaster:
         same = [key for key, model in self.models.items() if _base(model.freq) == _base(group.freq)]
         if group.name in self.models or same:
             return (group.name if group.name in self.models else same[0]), None
-        distance = {
-            key: abs(np.log(_days(model.freq) / _days(group.freq))) for key, model in self.models.items()
-        }
-        nearest = min(distance, key=distance.__getitem__)
-        return nearest, f"no model for {group.name} ({group.freq}): used the nearest frequency, {nearest}"
+
+        def distance(key: str) -> tuple[bool, float]:
+            # A model of another season puts that season into the forecast; a wrong step length does less harm.
+            model = self.models[key]
+            steps = abs(np.log(_days(model.freq) / _days(group.freq)))
+            return model.seasonality != group.seasonality, float(steps)
+
+        nearest = min(self.models, key=distance)
+        return (
+            nearest,
+            f"no model for {group.name} ({group.freq}): used {nearest}, the nearest season and frequency",
+        )
 
     def member_forecasts(self, model: GroupModel, histories: list[np.ndarray], horizon: int) -> np.ndarray:
         """Returns forecasts ``(M, N, horizon)``; steps beyond the model's horizon are rolled forward."""

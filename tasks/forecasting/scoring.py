@@ -53,7 +53,8 @@ def score_forecaster(forecaster: Forecaster, data: SeriesData) -> Evaluation:
     for name, values in hits.items():
         metrics[name] = mean(np.concatenate(values)) * (100 if name.startswith("coverage") else 1)
     rows = pd.concat([score(group, forecasts[group.name].median)[1] for group in data.groups])
-    return Evaluation(metrics, rows, forecasts)
+    notes = [note for forecast in forecasts.values() for note in forecast.notes]
+    return Evaluation(metrics, rows, forecasts, notes)
 
 
 def score_baselines(data: SeriesData) -> dict[str, Evaluation]:

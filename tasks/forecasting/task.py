@@ -80,7 +80,9 @@ class Forecasting(Task):
         from tasks.forecasting.build import build_parts
 
         if any(group.future is None for group in data.groups):
-            raise ConfigError("--data.holdout false leaves nothing to test on; training needs the last horizon")
+            raise ConfigError(
+                "--data.holdout false leaves nothing to test on; training needs the last horizon"
+            )
         return build_parts(config, data)
 
     def notes(self, config: ForecastingConfig, data: SeriesData) -> list[str]:

@@ -192,8 +192,9 @@ def test_window_max_is_scale_equivariant():
 @pytest.mark.parametrize("rule", list_rules())
 def test_every_residual_rule_runs_and_learns(rule):
     model, (x, mask) = small_generic(rule=rule), inputs()
-    out = model(x, mask)
-    torch.testing.assert_close(torch.stack(model.components(x, mask)).sum(0), out)
+    model.eval()  # stochastic depth drops blocks in training
+    torch.testing.assert_close(torch.stack(model.components(x, mask)).sum(0), model(x, mask))
+    out = model.train()(x, mask)
     out.square().mean().backward()
     assert torch.isfinite(out).all()
     for name, parameter in model.named_parameters():
