@@ -71,7 +71,7 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
         except BaseException as error:
             run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
             if isinstance(error, Interrupted | TrainingError):
-                raise type(error)(f"{error}; continue with --resume {run.id}") from error
+                raise type(error)(f"{error}; continue with --resume {run.folder}") from error
             raise
         return 0
     finally:

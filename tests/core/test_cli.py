@@ -269,7 +269,7 @@ def test_a_stopped_run_resumes_to_the_same_result(small, work, capsys, monkeypat
     assert code == 130
     assert said == (
         "error: stopped by SIGTERM after step 4 of 6, checkpoint written; "
-        f"continue with --resume {stopped.name}\n"
+        f"continue with --resume {stopped}\n"
     )
     assert json.loads((stopped / "run.json").read_text())["status"] == "KILLED"
     assert not (stopped / "package").exists()
