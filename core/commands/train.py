@@ -63,7 +63,7 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
         ]
         for line in lines:
             console.print(line, markup=False)
-        run = _open_run(task, config, resume, world, console)
+        run = _open_run(task, config, data, resume, world, console)
         try:
             _fit(parts, config, run, console, steps=steps, device=device, dtype=dtype)
             if isinstance(run, Run):
@@ -79,9 +79,13 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
 
 
 def _open_run(
-    task: Task, config: Any, resume: str | None, world: distributed.World, console: Console
+    task: Task, config: Any, data: Any, resume: str | None, world: distributed.World, console: Console
 ) -> Run | NullRun:
-    """Opens the run on rank 0; the others learn its folder."""
+    """Opens the run on rank 0; the others learn its folder.
+
+    Raises:
+        ConfigError: A run is resumed, and its data is not what it was.
+    """
     if not world.is_main:
         return NullRun(Path(distributed.broadcast_text("")))
     uri = resolve_uri(config.tracking)
@@ -89,11 +93,16 @@ def _open_run(
         prepare(uri)  # a store that cannot be used is told before there is a run
     root = Path(config.output)
     run = Run.open(root, resume, uri, task.name) if resume else Run.create(task.name, root, uri)
+    if any(known["digest"] != data.digest for known in run.record.datasets):
+        raise ConfigError(
+            f"{data.name} is not the data that run {run.id} was started on (its digest differs); start a new run"
+        )
     console.print(f"run        {run.folder}", markup=False, soft_wrap=True)
     console.print(f"tracking   {public_uri(uri) if uri else 'off'}", markup=False, soft_wrap=True)
     run.save_config(dump_config(_public(config)))
     run.start(seed=config.seed, system_metrics=SYSTEM_SECONDS)
     run.log_params(flatten(to_dict(_public(config))))
+    run.log_dataset(data.name, data.size, data.digest, "training and test")
     distributed.broadcast_text(str(run.folder))
     return run
 
@@ -184,7 +193,6 @@ def _finish(
     for method, result in results.items():
         prefix = "test" if method == "model" else f"baseline/{method}"
         run.log_metrics({f"{prefix}/{name}": value for name, value in result.metrics.items()}, step=0)
-    run.log_dataset(data.name, data.size, data.digest, "test")
     rows = compare(results, metric, task.higher_is_better)
     if (samples := results["model"].rows) is not None:
         samples.to_csv(run.folder / "samples.csv", index=False)

@@ -52,13 +52,19 @@ def write_report(
         metrics=[(name, [r.metrics.get(name) for r in results.values()]) for name in names],
         curves=embed_figure(draw_curves(read_metrics(folder))),
         figures=[
-            (path.stem, embed(path.read_bytes())) for path in sorted((folder / "figures").glob("*.png"))
+            (path.stem, embed(path.read_bytes()))
+            for path in sorted((folder / "figures").glob("*.png"), key=written)
         ],
         config=dump_config(config),
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def written(path: Path) -> int:
+    """Returns when a file was written: figures stand in the order in which the task drew them."""
+    return path.stat().st_mtime_ns
 
 
 def draw_curves(metrics: dict[str, list[tuple[int, float]]]) -> Figure:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
+
 
 class BatchSource(Protocol):
     """A stream of batches that can be entered anywhere.
@@ -23,7 +25,7 @@ class BatchSource(Protocol):
     def batches(self, start: int, device: torch.device) -> Iterator[dict[str, Any]]:
         """Yields the batches ``start, start + 1, ...`` without end, moved to ``device``.
 
-        The key ``"ids"`` may name the samples; they are shown when a loss is not finite.
+        The key ``"ids"`` may name the samples, see :meth:`Learner.suspects`.
         """
 
 
@@ -47,8 +49,19 @@ class Learner(nn.Module):
         return self.loss_and_metrics(batch)
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Returns the value that early stopping watches (smaller is better) and what to log."""
-        raise NotImplementedError(f"{type(self).__name__} has no validation; leave --train.patience at 0")
+        """Returns the value that early stopping watches (smaller is better) and what to log.
+
+        Raises:
+            ConfigError: There is nothing to validate on.
+        """
+        raise ConfigError(
+            "this model has no validation; leave --train.patience and --train.validate_every at 0"
+        )
+
+    def suspects(self, batch: dict[str, Any]) -> list[Any]:
+        """Names the samples of a batch whose loss is not finite, for the error message."""
+        ids = batch.get("ids", [])
+        return ids.tolist() if torch.is_tensor(ids) else list(ids)
 
     def clip_grad_norm(self, limit: float) -> Tensor:
         """Scales gradients down to norm ``limit``; returns the norm before. Ensembles clip each member."""

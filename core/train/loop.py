@@ -96,10 +96,9 @@ class Trainer:
         self.average: AveragedModel | None = None
         if config.ema is not None:
             self.average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.reason = 0, 0.0, "finished"
         self.best, self.best_step, self.bad_rounds = float("inf"), 0, 0
         self.best_weights: dict[str, Tensor] | None = None
-        self.reason = "finished"
 
     def fit(self) -> FitResult:
         """Trains from the last checkpoint, or from the start, to the end.
@@ -122,8 +121,7 @@ class Trainer:
             ids = [self.device.index] if self.device.type == "cuda" else None
             forward = torch.nn.parallel.DistributedDataParallel(self.learner, device_ids=ids)
         self.learner.train()
-        started, saved = time.monotonic(), time.monotonic()
-        before = self.seconds
+        started, saved, before = time.monotonic(), time.monotonic(), self.seconds
         batches = self.source.batches(self.step * self.config.accumulate, self.device)
         curves: list[dict[str, Tensor]] = []
         while self.step < self.total:
@@ -183,8 +181,8 @@ class Trainer:
         return {"loss": loss.detach()} | metrics
 
     def _diverged(self, loss: Tensor, batch: dict[str, Any]) -> TrainingError:
-        ids = batch.get("ids")
-        where = f" Samples: {', '.join(map(_text, ids[:8]))}." if ids is not None else ""
+        names = self.learner.suspects(batch)
+        where = f" Samples: {', '.join(map(str, names[:8]))}." if names else ""
         what = "of another process is not finite" if torch.isfinite(loss) else f"is {loss.item()}"
         return TrainingError(
             f"the loss {what} at step {self.step}.{where} Lower --train.lr, set --train.grad_clip, or look "
@@ -217,10 +215,8 @@ class Trainer:
         self.learner.eval()
         with torch.no_grad(), self._averaged_weights():
             value, metrics = self.learner.validate()
-            # One value for all processes: they must stop together.
-            value = distributed.mean_over_ranks(
-                torch.tensor(value, dtype=torch.float64, device=self.device)
-            ).item()
+            measured = torch.tensor(value, dtype=torch.float64, device=self.device)
+            value = distributed.mean_over_ranks(measured).item()  # all processes must stop together
             if better := value < self.best:
                 self.best, self.best_step, self.bad_rounds = value, self.step, 0
                 if self.config.patience:
@@ -248,9 +244,9 @@ class Trainer:
         if not self.world.is_main:
             return
         if not all(torch.isfinite(p).all() for p in self.learner.parameters()):
+            what = f"the weights are not finite after step {self.step}"
             raise TrainingError(
-                f"the weights are not finite after step {self.step}. Lower --train.lr or set "
-                "--train.grad_clip; the last checkpoint is kept"
+                f"{what}. Lower --train.lr or set --train.grad_clip; the last checkpoint is kept"
             )
         state = {
             "model": self.learner.state_dict(),
@@ -272,19 +268,17 @@ class Trainer:
         if state is None:
             return False
         if state["total"] != self.total:
-            raise ConfigError(
-                f"the checkpoint in {self.folder} is of a run of {state['total']} steps, this one has "
-                f"{self.total}; start a new run, since schedules depend on the number of steps"
-            )
+            what = f"the checkpoint in {self.folder} is of a run of {state['total']} steps, this one has {self.total}"
+            raise ConfigError(f"{what}; start a new run, since schedules depend on the number of steps")
         try:
             self.learner.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None and state["ema"] is not None:
                 self.average.load_state_dict(state["ema"])
         except (RuntimeError, ValueError):
+            what = f"the checkpoint in {self.folder} is of another model or optimiser"
             raise ConfigError(
-                f"the checkpoint in {self.folder} is of another model or optimiser; resume with the "
-                "configuration that the run began with, or start a new run"
+                f"{what}; resume with the run's own configuration, or start a new run"
             ) from None
         self.best_weights = state["best_weights"]
         self.step, self.seconds, self.reason = state["step"], state["seconds"], state["reason"]
@@ -294,16 +288,11 @@ class Trainer:
         return state["done"]
 
     def _use_kept_weights(self) -> None:
-        if self.best_weights is not None:
-            self.learner.model.load_state_dict(self.best_weights)
-        elif self.average is not None:
-            self.learner.model.load_state_dict(self.average.module.state_dict())
+        kept = self.average.module.state_dict() if self.average is not None else None
+        if (best := self.best_weights or kept) is not None:
+            self.learner.model.load_state_dict(best)
         self.learner.eval()
 
 
 def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in weights.items()}
-
-
-def _text(ident: Any) -> str:
-    return str(ident.item() if torch.is_tensor(ident) else ident)

@@ -83,7 +83,8 @@ def build_parts(config: ForecastingConfig, data: SeriesData) -> list[Part]:
             batch_size=config.train.batch_size,
             seed=config.seed,
         )
-        parts.append(Part(group.name, EnsembleLearner(ensemble, group.seasonality), source))
+        learner = EnsembleLearner(ensemble, group.seasonality, split.ids, split.calibration)
+        parts.append(Part(group.name, learner, source))
     return parts
 
 

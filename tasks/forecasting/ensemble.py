@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.train.learner import Learner
 from core.train.seeds import derive_seed
 from core.train.stacked import Stacked
 from tasks.forecasting.config import EnsembleConfig
+from tasks.forecasting.data.series import Group
 from tasks.forecasting.losses import LOSSES
+from tasks.forecasting.metrics import mase, mean
 from tasks.forecasting.models.nbeats import build_nbeats
 from tasks.forecasting.sampler import FlatSeries, Member
 
@@ -72,13 +75,21 @@ class EnsembleLearner(Learner):
     Args:
         model: The ensemble.
         seasonality: Steps in a season, for the MASE loss.
+        names: Names of the training series, for error messages.
+        held_out: Windows that are not trained on, with what followed them; early stopping watches their MASE.
     """
 
     model: Ensemble
 
-    def __init__(self, model: Ensemble, seasonality: int) -> None:
+    def __init__(
+        self,
+        model: Ensemble,
+        seasonality: int,
+        names: Sequence[str] = (),
+        held_out: Group | None = None,
+    ) -> None:
         super().__init__(model)
-        self.seasonality = seasonality
+        self.seasonality, self.names, self.held_out = seasonality, names, held_out
 
     def loss_and_metrics(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the sum of the members' losses and the mean of each kind of loss."""
@@ -98,6 +109,29 @@ class EnsembleLearner(Learner):
                 losses.append(loss)
                 kinds.setdefault(kind, []).append(loss.detach())
         return torch.cat(losses).sum(), {kind: torch.cat(values).mean() for kind, values in kinds.items()}
+
+    def validate(self) -> tuple[float, dict[str, float]]:
+        """Returns the MASE of the median on the held-out windows."""
+        if self.held_out is None:
+            raise ConfigError(
+                "nothing is held out to validate on; set --intervals.calibration series or time"
+            )
+        assert self.held_out.future is not None
+        median = np.median(self.model(self.held_out.history).cpu().numpy(), axis=0)
+        value = mean(mase(self.held_out.future, median, self.held_out.naive_scale()))
+        return value, {"mase": value}
+
+    def suspects(self, batch: dict[str, Any]) -> list[str]:
+        """Names the series with a window whose forecast or target is not finite."""
+        found: set[int] = set()
+        with torch.no_grad():
+            for group, windows, series in zip(
+                self.model.groups, batch["windows"], batch["series"], strict=True
+            ):
+                x, x_mask, y, _ = windows
+                finite = torch.isfinite(group(x, x_mask)).all(-1) & torch.isfinite(y).all(-1)
+                found.update(series[~finite].tolist())
+        return [self.names[i] if i < len(self.names) else str(i) for i in sorted(found)]
 
     def clip_grad_norm(self, limit: float) -> Tensor:
         """Clips each member's gradient by itself; returns the mean of the norms before."""

@@ -25,11 +25,13 @@ class Split:
 
     Attributes:
         train: Training values of each series.
+        ids: Name of each of them.
         calibration: Histories with the values that follow them; ``None`` when nothing is held out.
         note: What was done, in words.
     """
 
     train: list[np.ndarray]
+    ids: list[str]
     calibration: Group | None
     note: str
 
@@ -48,7 +50,9 @@ def split_for_calibration(group: Group, method: str, seed: int) -> Split:
         return _hold_out_series(group, seed)
     if method == "time":
         return _hold_out_time(group)
-    return Split(group.history, None, f"{group.name}: no windows held out, intervals come from the spread")
+    return Split(
+        group.history, group.ids, None, f"{group.name}: no windows held out, intervals come from the spread"
+    )
 
 
 def _hold_out_series(group: Group, seed: int) -> Split:
@@ -59,7 +63,8 @@ def _hold_out_series(group: Group, seed: int) -> Split:
     if not len(held) or not len(kept):
         return _hold_out_time(group)
     note = f"{group.name}: {len(held)} of {len(group)} series held out to calibrate intervals"
-    return Split([group.history[i] for i in kept], _cut(group.select(held), [0]), note)
+    trained = group.select(kept)
+    return Split(trained.history, trained.ids, _cut(group.select(held), [0]), note)
 
 
 def _hold_out_time(group: Group) -> Split:
@@ -70,13 +75,18 @@ def _hold_out_time(group: Group) -> Split:
     held = h + shifts[-1]
     long_enough = group.lengths() > held + max(1, h)
     if not long_enough.any():
-        return Split(group.history, None, f"{group.name}: series too short to hold out windows for intervals")
+        return Split(
+            group.history,
+            group.ids,
+            None,
+            f"{group.name}: series too short to hold out windows for intervals",
+        )
     train = [x[:-held] if ok else x for x, ok in zip(group.history, long_enough, strict=True)]
     calibration = _cut(group.select(np.flatnonzero(long_enough)), shifts)
     note = (
         f"{group.name}: the last {held} values of {long_enough.sum()} series held out to calibrate intervals"
     )
-    return Split(train, calibration, note)
+    return Split(train, group.ids, calibration, note)
 
 
 def _cut(group: Group, shifts: list[int]) -> Group:

@@ -143,8 +143,12 @@ class WindowSource:
         cut = self._low[chosen] + (torch.stack(fraction)[:, mine] * self._span[chosen]).long()
         return chosen, cut
 
-    def batches(self, start: int, device: torch.device) -> Iterator[dict[str, list[tuple[Tensor, ...]]]]:
-        """Yields ``{"windows": [(x, x_mask, y, y_mask), ...]}``, one entry for each lookback, ``(E, B, ...)``."""
+    def batches(self, start: int, device: torch.device) -> Iterator[dict[str, list]]:
+        """Yields batches with one entry for each lookback.
+
+        ``"windows"`` holds ``(x, x_mask, y, y_mask)``, each ``(E, B, ...)``; ``"series"`` holds the number of the
+        series that each window was cut from, ``(E, B)``.
+        """
         flat = FlatSeries(self.series, device, max(self._lookbacks), self.horizon)
         number = start
         while True:
@@ -153,5 +157,5 @@ class WindowSource:
                 flat.windows(index[rows], cut[rows], lookback, self.horizon)
                 for lookback, rows in self._lookbacks.items()
             ]
-            yield {"windows": windows}
+            yield {"windows": windows, "series": [index[rows] for rows in self._lookbacks.values()]}
             number += 1

@@ -268,8 +268,7 @@ def test_a_stopped_run_resumes_to_the_same_result(small, work, capsys, monkeypat
     (stopped,) = (work / "stopped" / "forecasting").iterdir()
     assert code == 130
     assert said == (
-        "error: stopped by SIGTERM after step 4 of 6, checkpoint written; "
-        f"continue with --resume {stopped}\n"
+        f"error: stopped by SIGTERM after step 4 of 6, checkpoint written; continue with --resume {stopped}\n"
     )
     assert json.loads((stopped / "run.json").read_text())["status"] == "KILLED"
     assert not (stopped / "package").exists()

@@ -89,9 +89,7 @@ def default(tmp_path):
 @pytest.fixture
 def read(default):
     def run(*argv):
-        return parse(
-            Root, list(argv), prog="toy", description="Toy.", models=MODELS, default_config=default
-        )
+        return parse(Root, list(argv), prog="toy", description="Toy.", models=MODELS, default_config=default)
 
     return run
 
@@ -129,7 +127,9 @@ def test_a_later_file_overrides_an_earlier_one(read, file):
     assert (config.seed, config.tags) == (2, ["a"])
 
 
-@pytest.mark.parametrize("form", ["--model large", "--model=large", "--model.name large", "--model.name=large"])
+@pytest.mark.parametrize(
+    "form", ["--model large", "--model=large", "--model.name large", "--model.name=large"]
+)
 def test_the_model_is_chosen_by_name(form, read):
     assert read(*form.split(), "--model.heads", "2").model == Large(width=7, heads=2)
     assert read("--model.heads=2", *form.split()).model == Large(width=7, heads=2)
@@ -162,7 +162,10 @@ def test_the_resolved_configuration_runs_again(argv, read, file):
         (["--train.l", "1"], "unknown option --train.l."),
         (["--model.dept", "1"], "unknown option --model.dept. Did you mean '--model.depth'?"),
         (["--seed", "x"], "--seed takes int, not 'x'."),
-        (["--train.schedule", "cosin"], "--train.schedule takes 'constant', 'cosine', not 'cosin'. Did you mean"),
+        (
+            ["--train.schedule", "cosin"],
+            "--train.schedule takes 'constant', 'cosine', not 'cosin'. Did you mean",
+        ),
         (["--train.steps", "many"], "--train.steps takes int, dict[str, int], null, not 'many'."),
         (["--config", "missing.yaml"], "--config: File does not exist"),
         (["--seed"], "--seed"),
@@ -206,7 +209,9 @@ def test_wrong_models_in_files(text, read, file):
 
 
 def test_an_unknown_model_names_the_nearest(read):
-    with pytest.raises(ConfigError, match=r"unknown toy model 'smal'\. Did you mean 'small'\? Known: small, large"):
+    with pytest.raises(
+        ConfigError, match=r"unknown toy model 'smal'\. Did you mean 'small'\? Known: small, large"
+    ):
         read("--model", "smal")
 
 
@@ -223,7 +228,9 @@ def test_help_describes_every_option(read, capsys):
 # ---------------------------------------------------------------- parts of the configuration
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2h ", 7200), ("0s", 0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), (" 2h ", 7200), ("0s", 0)]
+)
 def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
@@ -238,7 +245,9 @@ def test_per_part():
     assert per_part(3, "Yearly", "x") == 3
     assert per_part({"Yearly": 1, "default": 2}, "Yearly", "x") == 1
     assert per_part({"Yearly": 1, "default": 2}, "Monthly", "x") == 2
-    with pytest.raises(ConfigError, match="--train.steps has no number for Monthly; it has Yearly: add Monthly"):
+    with pytest.raises(
+        ConfigError, match=r"--train\.steps has no number for Monthly; it has Yearly: add Monthly"
+    ):
         per_part({"Yearly": 1}, "Monthly", "train.steps")
 
 
@@ -250,7 +259,10 @@ def test_flatten():
 @pytest.mark.parametrize(
     "changes",
     [
-        *({name: 0} for name in ("batch_size", "accumulate", "log_every", "epochs", "steps", "lr", "grad_clip")),
+        *(
+            {name: 0}
+            for name in ("batch_size", "accumulate", "log_every", "epochs", "steps", "lr", "grad_clip")
+        ),
         *({name: -1} for name in ("weight_decay", "warmup_steps", "grad_noise", "patience", "workers")),
         {"steps": {"a": 3, "b": 0}},
         {"ema": 1.0},

@@ -52,7 +52,9 @@ def differences(a, b, where=""):
         return [d for key in a for d in differences(a[key], b[key], f"{where}/{key}") if key != "seconds"]
     if isinstance(a, list | tuple):
         assert len(a) == len(b), where
-        return [d for i, pair in enumerate(zip(a, b, strict=True)) for d in differences(*pair, f"{where}/{i}")]
+        return [
+            d for i, pair in enumerate(zip(a, b, strict=True)) for d in differences(*pair, f"{where}/{i}")
+        ]
     same = torch.equal(a, b) if torch.is_tensor(a) else a == b
     return [] if same else [where]
 

@@ -103,7 +103,10 @@ def window_trainer(folder: Path, config: TrainConfig, *, steps: int = 8, **optio
 
 RESUMED = {
     # Five batches an epoch and two a step: epochs end in the middle of a step, kills fall inside epochs.
-    "epoch": (point_trainer, TrainConfig(accumulate=2, ema=0.9, grad_noise=0.01, patience=50, validate_every=3)),
+    "epoch": (
+        point_trainer,
+        TrainConfig(accumulate=2, ema=0.9, grad_noise=0.01, patience=50, validate_every=3),
+    ),
     "minutes": (
         point_trainer,
         TrainConfig(accumulate=2, ema=0.9, optimizer="sgd", lr=0.01, checkpoint_minutes=0.0),
@@ -156,6 +159,8 @@ def _killed(kind: str, folder: Path, moment: str, step: int) -> None:
 
 def run_killed(root: Path, scenarios: list[str]) -> None:
     """Runs ``kind:moment:step`` scenarios, each in a process of its own, and prints the signals that ended them."""
+    # Torch loads parts of itself at first use: once here, and not in every child.
+    resumed_trainer("windows", root / "warm", steps=1).fit()
     for scenario in scenarios:
         kind, moment, step = scenario.split(":")
         if (pid := os.fork()) == 0:

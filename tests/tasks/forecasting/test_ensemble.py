@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from core.config import TrainConfig
+from core.errors import ConfigError, TrainingError
 from core.train.loop import Trainer
 from tasks.forecasting.config import GenericConfig, InterpretableConfig
+from tasks.forecasting.data.series import Group
 from tasks.forecasting.ensemble import Ensemble, EnsembleLearner, list_members
 from tasks.forecasting.sampler import FlatSeries, WindowSource
 
@@ -22,9 +25,7 @@ SERIES = [30 + 10 * np.sin(np.arange(n)) + np.arange(n) for n in (9, 17, 40)]
 def train(config, folder, steps=4, repeat=None):
     """Trains an ensemble, or the members with one repeat number of it."""
     ensemble = Ensemble(config, HORIZON, seed=1)
-    source = WindowSource(
-        SERIES, horizon=HORIZON, history=4, members=ensemble.members, batch_size=8, seed=2
-    )
+    source = WindowSource(SERIES, horizon=HORIZON, history=4, members=ensemble.members, batch_size=8, seed=2)
     options = TrainConfig(lr=0.01, grad_clip=1.0, schedule="constant")
     Trainer(EnsembleLearner(ensemble, 4), source, options, folder=folder, total_steps=steps).fit()
     return ensemble
@@ -46,10 +47,11 @@ def test_together_equals_one_by_one(batched, tmp_path):
     for lookback in (2, 3):
         for loss in ("smape", "mase"):
             alone = train(
-                replace(config, lookbacks=[lookback], losses=[loss], repeats=1), tmp_path / f"{lookback}{loss}"
+                replace(config, lookbacks=[lookback], losses=[loss], repeats=1),
+                tmp_path / f"{lookback}{loss}",
             )
             group = together.lookbacks.index(lookback * HORIZON)
-            row = [m for m in together.of(lookback * HORIZON)].index(alone.members[0])
+            row = together.of(lookback * HORIZON).index(alone.members[0])
             member, expected = together.groups[group].member(row), alone.groups[0].member(0)
             start = before.groups[group].member(row)
             for name, parameter in expected.named_parameters():
@@ -80,9 +82,7 @@ def test_building_leaves_the_global_generator_alone():
 def test_the_loss_is_the_sum_over_members():
     ensemble = Ensemble(SMALL, HORIZON, seed=1)
     learner = EnsembleLearner(ensemble, 4)
-    source = WindowSource(
-        SERIES, horizon=HORIZON, history=4, members=ensemble.members, batch_size=8, seed=2
-    )
+    source = WindowSource(SERIES, horizon=HORIZON, history=4, members=ensemble.members, batch_size=8, seed=2)
     batch = next(source.batches(0, torch.device("cpu")))
     loss, values = learner(batch)
     from tasks.forecasting.losses import LOSSES
@@ -111,3 +111,43 @@ def test_forecasts_are_those_of_the_members(config):
         for e in range(group.num_members):
             torch.testing.assert_close(out[row], group.member(e)(x, mask), rtol=1e-5, atol=1e-4)
             row += 1
+
+
+def learner(held_out=None):
+    ensemble = Ensemble(SMALL, HORIZON, seed=1)
+    return EnsembleLearner(ensemble, 4, names=["a", "b", "c"], held_out=held_out)
+
+
+def test_a_loss_that_is_not_finite_names_the_series(tmp_path):
+    """Series b holds a NaN that no reader would let through; no other series is named."""
+    series = [SERIES[0], np.append(SERIES[1][:-1], np.nan), SERIES[2]]
+    trained = learner()
+    source = WindowSource(
+        series, horizon=HORIZON, history=4, members=trained.model.members, batch_size=8, seed=2
+    )
+    options = TrainConfig(grad_clip=1.0)
+    with pytest.raises(TrainingError, match=r"at step 0\. Samples: b\. Lower"):
+        Trainer(trained, source, options, folder=tmp_path, total_steps=3).fit()
+
+
+def test_validation_is_the_mase_of_the_median_on_held_out_windows():
+    group = Group(
+        "Q",
+        "Q",
+        4,
+        HORIZON,
+        ["a"],
+        [SERIES[2]],
+        [pd.Period("2000Q1")],
+        future=np.array([[71.0, 72.0, np.nan]]),
+    )
+    trained = learner(group)
+    median = np.median(trained.model(group.history).detach().numpy(), axis=0)[0]
+    scale = np.abs(SERIES[2][4:] - SERIES[2][:-4]).mean()
+    with torch.no_grad():
+        value, metrics = trained.validate()
+    assert (
+        value == metrics["mase"] == pytest.approx(np.abs(median - [71, 72, 0])[:2].mean() / scale, rel=1e-6)
+    )
+    with pytest.raises(ConfigError, match=r"--intervals\.calibration"):
+        learner().validate()

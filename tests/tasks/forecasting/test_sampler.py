@@ -32,8 +32,7 @@ def first(windows, count=1, start=0):
 def rows(windows):
     """Input, mask, target and mask of every window as arrays, with the member axis merged."""
     for x, x_mask, y, y_mask in windows:
-        for parts in zip(*(t.flatten(0, 1).numpy() for t in (x, x_mask, y, y_mask)), strict=True):
-            yield parts
+        yield from zip(*(t.flatten(0, 1).numpy() for t in (x, x_mask, y, y_mask)), strict=True)
 
 
 def test_no_window_crosses_a_series_and_masks_say_what_is_known():
