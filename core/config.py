@@ -90,7 +90,7 @@ class RunConfig:
         tracking: MLflow tracking URI; "none" tracks nothing; by default MLFLOW_TRACKING_URI or a local sqlite
             file.
         register: Enter the trained model into the MLflow registry.
-        promote: When the new version becomes the champion.
+        promote: When the new version becomes the champion; by default as mlflow/registry.yaml says, if-better.
         train: Training loop.
     """
 
@@ -98,7 +98,7 @@ class RunConfig:
     output: str = "runs"
     tracking: str | None = None
     register: bool = True
-    promote: Literal["if-better", "always", "never"] = "if-better"
+    promote: Literal["if-better", "always", "never"] | None = None
     train: TrainConfig = field(default_factory=TrainConfig)
 
 

@@ -204,17 +204,19 @@ def _finish(
     def score(champion: Package) -> float:
         return task.evaluate(task.predictor(champion), config, data).metrics[metric]
 
-    outcome = register(
-        run,
-        package,
-        task,
-        metric=metric,
-        value=results["model"].metrics[metric],
-        digest=data.digest,
-        baseline=(baseline, results[baseline].metrics[metric]),
-        policy=config.promote if config.register else None,
-        evaluate_champion=score,
-    )
+    outcome = "not registered, as asked"
+    if config.register:
+        outcome = register(
+            run,
+            package,
+            task,
+            metric=metric,
+            value=results["model"].metrics[metric],
+            digest=data.digest,
+            baseline=(baseline, results[baseline].metrics[metric]),
+            promote=config.promote,
+            evaluate_champion=score,
+        )
     run.finish("FINISHED")
     print_results(console, rows, results, f"{task.title} on {data.name}, held-out data", task.title)
     for label, value in (("report", report), ("package", package.folder), ("registry", outcome)):

@@ -93,7 +93,7 @@ def register(
     value: float,
     digest: str,
     baseline: tuple[str, float] | None = None,
-    policy: Mode | None = "if-better",
+    promote: Mode | None = None,
     evaluate_champion: Callable[[Package], float] | None = None,
 ) -> str:
     """Registers the package of a run as a version, the ``challenger``, and decides about its promotion.
@@ -108,7 +108,7 @@ def register(
         value: Its value on held-out data.
         digest: SHA-256 of that data.
         baseline: Name and value of the classical method on the same data.
-        policy: Mode of promotion; the rest comes from ``mlflow/registry.yaml``. None registers nothing.
+        promote: Mode of promotion; None and the rest come from ``mlflow/registry.yaml``.
         evaluate_champion: Scores another package by the same metric on the same data.
 
     Returns:
@@ -118,11 +118,9 @@ def register(
         TrackingError: the package is not the run's.
         ConfigError: ``mlflow/registry.yaml`` is wrong.
     """
-    if policy is None:
-        return "not registered, as asked"
     if package.folder.absolute() != run.package_folder.absolute():
         raise TrackingError(f"{package.folder} is not the package of the run {run.id}")
-    rules = load_policy(task.name, policy)
+    rules = load_policy(task.name, promote)
     name, against = baseline or ("", None)
     version = run.register(task, Score(metric, value, task.higher_is_better, digest, name, against), rules)
     if version is None:

@@ -18,7 +18,7 @@ DATA, OTHER = "d" * 64, "e" * 64
 def submit(tmp_path, tracking):
     """Trains, registers and decides: value, data, rescoring of the champion -> the sentence."""
 
-    def run_one(value, digest=DATA, evaluate=None, baseline=None, policy="if-better", factor=2.0):
+    def run_one(value, digest=DATA, evaluate=None, baseline=None, promote=None, factor=2.0):
         run, package = make_run(tmp_path / "runs", tracking, factor)
         outcome = registry.register(
             run,
@@ -28,7 +28,7 @@ def submit(tmp_path, tracking):
             value=value,
             digest=digest,
             baseline=baseline,
-            policy=policy,
+            promote=promote,
             evaluate_champion=evaluate,
         )
         run.finish()
@@ -81,9 +81,8 @@ def test_without_a_second_score_the_champion_stays(submit):
 def test_the_baseline_must_be_beaten(submit):
     assert "does not beat the baseline naive" in submit(10.0, baseline=("naive", 9.0))
     assert aliases() == {"challenger": "1"}
-    assert submit(10.0, baseline=("naive", 9.0), policy="always").endswith("promoted: the policy is always")
-    assert submit(1.0, policy="never").endswith("the policy is never")
-    assert submit(1.0, policy=None) == "not registered, as asked"
+    assert submit(10.0, baseline=("naive", 9.0), promote="always").endswith("promoted: the policy is always")
+    assert submit(1.0, promote="never").endswith("the policy is never")
     assert aliases() == {"champion": "2", "challenger": "3"}
 
 
@@ -215,3 +214,11 @@ def test_help_loads_no_heavy_library(run_python):
 def test_the_store_stays_what_it_was(tracking):
     store.prepare(tracking)
     assert store.current() == tracking
+
+
+def test_the_policy_file_decides_where_the_command_line_is_silent(submit, tmp_path, monkeypatch):
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow" / "registry.yaml").write_text("fake: {promote: never}\n")
+    monkeypatch.chdir(tmp_path)
+    assert submit(1.0).endswith("the policy is never")
+    assert submit(1.0, promote="always").endswith("promoted: the policy is always")
