@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test lint format typecheck bench docs clean
 
-demo: $(READY)  ## train the default forecaster, test it, register it, forecast with it (about two minutes)
+demo: $(READY)  ## train the default forecaster, test it, register it, forecast with it (about a minute)
 	$(BIN)/python -m tasks.forecasting.train
 	$(BIN)/python -m tasks.forecasting.predict --input docs/example.csv --output runs/forecast.csv --plot runs/forecast.png
 
@@ -27,9 +27,8 @@ typecheck: $(READY)
 bench: $(READY)  ## speed against peers, a few minutes
 	$(BIN)/python -m benchmarks.forecasting
 
-docs: $(READY)  ## what the README quotes: help texts and listings
-	$(BIN)/python -m tasks
-	$(BIN)/python -m core.doctor
+docs: $(READY)  ## docs/commands.md from the help texts
+	$(BIN)/python -m docs.commands > docs/commands.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,4 +1,4 @@
-"""The residual core: rules, blocks, training, tracking.
+"""The residual core: rules, training, tracking.
 
 ``from core import Residual, create_rule, list_rules`` loads torch; ``import core`` does not, so that command lines
 can read their arguments first.

@@ -300,6 +300,8 @@ def _name_in_file(path: Path) -> str | None:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     model = content.get("model") if isinstance(content, dict) else None
+    if model is not None and not isinstance(model, dict):
+        raise ConfigError(f"{path}: `model` holds the model's name and options, as in `model: {{name: ...}}`")
     return model.get("name") if isinstance(model, dict) else None
 
 

@@ -106,7 +106,7 @@ class Task(ABC):
     @property
     def registered_name(self) -> str:
         """Name in the model registry."""
-        return f"skipway-{self.name.replace('_', '-')}"
+        return f"skipway-{self.name}"
 
     @abstractmethod
     def load(self, config: Any) -> Dataset:

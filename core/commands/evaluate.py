@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.commands.load import load_predictor
+from core.commands.load import load_predictor, make_folder
 from core.commands.results import compare, make_console, print_results
 from core.task import Evaluation, Task
 from core.train.hardware import keep_large_allocations
@@ -16,11 +17,15 @@ def run(task: Task, config: Any) -> int:
     """Writes metrics.json, samples.csv and figures, and prints the table of results; returns 0."""
     keep_large_allocations()
     console = make_console()
-    data = task.load(config)
+    output = make_folder(Path(config.output), "--output")
     package, predictor = load_predictor(task, config, console)
+    trained_on = package.metadata.get("data", {})
+    if config.data == type(config.data)() and "config" in trained_on:
+        config = replace(config, data=type(config.data)(**trained_on["config"]))
+        console.print("           no --data given: scored on the data that it was trained for", markup=False)
+    data = task.load(config)
     metric = task.primary_metric(config, data)
     console.print(f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}", markup=False)
-    trained_on = package.metadata.get("data", {})
     if trained_on and trained_on.get("digest") != data.digest:
         console.print(f"           the model was trained on {trained_on.get('name')}: this is other data")
     for note in data.notes:
@@ -29,8 +34,6 @@ def run(task: Task, config: Any) -> int:
         results: dict[str, Evaluation] = {"model": task.evaluate(predictor, config, data)}
         results |= task.baselines(config, data)
     rows = compare(results, metric, task.higher_is_better)
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
     record = {
         "model": str(package.folder),
         "data": {"name": data.name, "size": data.size, "digest": data.digest},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.commands.load import load_predictor
+from core.commands.load import load_predictor, make_folder
 from core.commands.results import make_console
 from core.task import Task
 
@@ -13,9 +13,8 @@ from core.task import Task
 def run(task: Task, config: Any) -> int:
     """Writes the programs and prints where; returns 0."""
     console = make_console()
+    output = make_folder(Path(config.output), "--output")
     _, predictor = load_predictor(task, config, console)
-    output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
     for path in task.export(predictor, output, config.format):
         console.print(
             f"written    {path} ({path.stat().st_size / 1e6:.1f} MB), same output checked", markup=False

@@ -26,7 +26,7 @@ from core.train.hardware import choose_device, choose_precision, keep_large_allo
 from core.train.loop import Observer, Trainer
 from core.train.memory import recompute_branches
 from core.train.seeds import derive_seed, seed_everything
-from core.train.signals import StopSignals
+from core.train.signals import StopSignals, interruptible
 
 SYSTEM_SECONDS = 10.0  # between two readings of the machine's load
 
@@ -65,11 +65,14 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
             console.print(line, markup=False)
         run = _open_run(task, config, data, resume, world, console)
         try:
-            _fit(parts, config, run, console, steps=steps, device=device, dtype=dtype)
-            if isinstance(run, Run):
-                _finish(task, config, data, parts, run, console, metric)
+            with interruptible():
+                _fit(parts, config, run, console, steps=steps, device=device, dtype=dtype)
+                if isinstance(run, Run):
+                    _finish(task, config, data, parts, run, console, metric)
         except BaseException as error:
             run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(f"interrupted; continue with --resume {run.folder}") from None
             if isinstance(error, Interrupted | TrainingError):
                 raise type(error)(f"{error}; continue with --resume {run.folder}") from error
             raise
@@ -84,7 +87,7 @@ def _open_run(
     """Opens the run on rank 0; the others learn its folder.
 
     Raises:
-        ConfigError: A run is resumed, and its data is not what it was.
+        ConfigError: A run is resumed that is finished, or whose data is not what it was.
     """
     if not world.is_main:
         return NullRun(Path(distributed.broadcast_text("")))
@@ -93,6 +96,8 @@ def _open_run(
         prepare(uri)  # a store that cannot be used is told before there is a run
     root = Path(config.output)
     run = Run.open(root, resume, uri, task.name) if resume else Run.create(task.name, root, uri)
+    if resume and run.record.status == "FINISHED":
+        raise ConfigError(f"run {run.id} is finished; --config {run.folder / 'config.yaml'} repeats it")
     if any(known["digest"] != data.digest for known in run.record.datasets):
         raise ConfigError(
             f"{data.name} is not the data that run {run.id} was started on (its digest differs); start a new run"
@@ -172,6 +177,13 @@ def _fit(
 
 
 def _total_steps(part: Part, config: Any) -> int:
+    if part.source.steps_per_epoch is None:
+        for option in ("epochs", "workers"):
+            if getattr(config.train, option):
+                raise ConfigError(
+                    f"--train.{option} has no meaning here: batches are drawn with replacement, in this process; "
+                    "use --train.steps"
+                )
     if config.train.steps is not None:
         return per_part(config.train.steps, part.name, "train.steps")
     per_epoch = part.source.steps_per_epoch
@@ -198,7 +210,8 @@ def _finish(
         samples.to_csv(run.folder / "samples.csv", index=False)
     for name, figure in task.figures(predictor, config, data, results):
         run.save_figure(name, figure)
-    report = write_report(run.folder, task, _public(config), data, rows, results)
+    notes = [*data.notes, *task.notes(config, data), *results["model"].notes]
+    report = write_report(run.folder, task, _public(config), data, rows, results, notes)
     baseline = next(name for name in results if name != "model")
 
     def score(champion: Package) -> float:

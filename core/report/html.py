@@ -26,6 +26,7 @@ def write_report(
     data: Dataset,
     rows: list[Comparison],
     results: dict[str, Evaluation],
+    notes: list[str],
 ) -> Path:
     """Writes ``report.html`` into a run's folder and returns its path; pictures are inside the file.
 
@@ -36,6 +37,7 @@ def write_report(
         data: Data that was used.
         rows: The primary metric against the baselines.
         results: All metrics of all methods.
+        notes: What was assumed about data and model, one line each.
     """
     environment = Environment(
         loader=PackageLoader("core.report", "."), autoescape=select_autoescape(), trim_blocks=True
@@ -46,6 +48,7 @@ def write_report(
         title=f"{task.title} on {data.name}",
         run=record,
         data=data,
+        notes=notes,
         model=task.title,
         rows=rows,
         methods=list(results),

@@ -49,11 +49,14 @@ def create_rule(
         ConfigError: The rule or an option is unknown, or a value is out of range.
     """
     known = rule_options(name)
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             allowed = f"Options: {', '.join(known)}" if known else "It has no options"
             raise ConfigError(
                 f"residual rule {name!r} has no option {option!r}.{nearest(option, known)} {allowed}"
             )
+        wanted = type(known[option])
+        if not isinstance(value, (int, float) if wanted is float else wanted) or isinstance(value, bool):
+            raise ConfigError(f"residual rule {name!r}: {option} takes {wanted.__name__}, not {value!r}")
     spec = RuleSpec(channels=channels, index=index, depth=depth, dims=dims)
     return RULES[name](spec, **options)

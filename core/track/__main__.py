@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import SkipwayError, TrackingError
 from core.track import store
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _EXAMPLES = """examples:
   python -m core.track list                                  all versions with their scores and aliases
@@ -71,8 +75,14 @@ def _prepare(tracking: str | None) -> None:
     store.prepare(uri)
 
 
-def _list(model: str | None) -> None:
+def _show(table: Table) -> None:
     from rich.console import Console
+
+    # A pipe has no width: nothing may be cut for the program that reads it.
+    Console(width=None if sys.stdout.isatty() else 220).print(table)
+
+
+def _list(model: str | None) -> None:
     from rich.table import Table
 
     from core.track.registry import list_versions, read_score
@@ -99,34 +109,31 @@ def _list(model: str | None) -> None:
     if not table.rows:
         print(f"no model is registered in {store.public_uri(store.current())} yet")
         return
-    console = Console()
-    # A pipe has no width: nothing may be cut for the program that reads it.
-    Console(width=None if console.is_terminal else 220).print(table)
+    _show(table)
 
 
 def _runs(root: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    from core.track.folder import is_stale, list_runs, read_record
+    from core.track.folder import is_stale, list_runs, read_runs
 
     table = Table("run", "task", "status", "store", "uploaded")
-    for folder in list_runs(root):
-        record = read_record(folder)
+    for _, record in read_runs(list_runs(root)):
         status = f"{record.status} (process gone)" if is_stale(record) else record.status
         uploaded = "-" if record.tracking is None else "yes" if record.sync.get("complete") else "no"
         table.add_row(record.id, record.task, status, record.tracking or "none", uploaded)
     if not table.rows:
         print(f"there is no run in {root}")
         return
-    console = Console()
-    Console(width=None if console.is_terminal else 220).print(table)
+    _show(table)
 
 
 def _stale(root: Path, mark: bool) -> None:
-    from core.track.folder import is_stale, list_runs, mark_stale, read_record
+    from core.track.folder import is_stale, list_runs, mark_stale, read_runs
 
-    found = mark_stale(root) if mark else [run for run in list_runs(root) if is_stale(read_record(run))]
+    found = (
+        mark_stale(root) if mark else [run for run, record in read_runs(list_runs(root)) if is_stale(record)]
+    )
     for folder in found:
         print(f"{folder}: {'marked KILLED' if mark else 'its process is gone'}")
     if not found:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-
-from core.track.store import public_uri
 
 ROOT = Path(__file__).resolve().parents[2]
 """Folder that holds ``core``: a checkout, or ``site-packages``."""
@@ -46,13 +45,21 @@ def git_tags() -> dict[str, str]:
     return {"git.commit": commit, "git.dirty": str(bool(status)).lower(), "mlflow.source.git.commit": commit}
 
 
+def without_passwords(word: str) -> str:
+    """Returns a word of a command line without the user names and passwords of the addresses in it.
+
+    An address may follow a flag: ``--tracking=http://user:password@host:5000``.
+    """
+    return re.sub(r"//[^/?#\s]*@", "//", word)
+
+
 def environment_tags(seed: int | None = None) -> dict[str, str]:
     """Returns the tags of a new run. Passwords in addresses on the command line are left out."""
     tags = {f"version.{name}": installed(name) for name in ("skipway", "torch", "mlflow", "numpy")}
     tags |= {
         "version.python": platform.python_version(),
         "platform": platform.platform(),
-        "command": shlex.join(public_uri(argument) for argument in sys.argv),
+        "command": shlex.join(without_passwords(argument) for argument in sys.argv),
         "mlflow.source.name": Path(sys.argv[0]).name or "python",
         "mlflow.source.type": "LOCAL",
     }

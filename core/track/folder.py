@@ -18,8 +18,9 @@ import math
 import os
 import secrets
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +79,17 @@ def write_atomic(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def finite(value: Any) -> Any:
+    """Returns JSON content with the numbers that JSON lacks as the strings ``nan``, ``inf`` and ``-inf``."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value
+
+
 def create_folder(root: Path, task: str) -> Path:
     """Makes ``root/task/<run id>`` and returns it; ids are unique among processes that start together."""
     while True:
@@ -110,15 +122,14 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Writes ``run.json`` atomically."""
-    write_atomic(folder / RECORD, json.dumps(asdict(record), indent=2, default=str) + "\n")
+    """Writes ``run.json`` atomically, as strict JSON."""
+    text = json.dumps(finite(asdict(record)), indent=2, default=str, allow_nan=False)
+    write_atomic(folder / RECORD, text + "\n")
 
 
 def metrics_line(values: dict[str, float], step: int, moment: float) -> str:
     """Returns one line of ``metrics.jsonl``; values that are not finite become strings, for strict JSON."""
-    clean = {
-        key: float(value) if math.isfinite(value) else str(float(value)) for key, value in values.items()
-    }
+    clean = finite({key: float(value) for key, value in values.items()})
     return json.dumps({"step": int(step), "time": round(moment, 3), "values": clean}, allow_nan=False) + "\n"
 
 
@@ -161,13 +172,23 @@ def read_metrics(folder: Path, system: bool = False) -> dict[str, list[tuple[int
 
 
 def list_runs(root: Path, task: str | None = None) -> list[Path]:
-    """Returns the run folders under an output folder (or a task's, or one run's), the oldest first."""
+    """Returns the run folders under an output folder (or a task's, or one run's), the oldest first.
+
+    Records are not read, so a damaged one hides no other run.
+    """
     if (root / RECORD).exists():
         return [root]
     found = {*root.glob(f"{task or '*'}/*/{RECORD}"), *(() if task else root.glob(f"*/{RECORD}"))}
-    return sorted(
-        (path.parent for path in found), key=lambda folder: (read_record(folder).started, folder.name)
-    )
+    return sorted((path.parent for path in found), key=lambda folder: folder.name)  # starts with the time
+
+
+def read_runs(folders: Iterable[Path]) -> Iterator[tuple[Path, Record]]:
+    """Yields each run folder with its record; a damaged one costs a line on stderr and is left out."""
+    for folder in folders:
+        try:
+            yield folder, read_record(folder)
+        except TrackingError as error:
+            print(f"warning: {error}; the run is left out", file=sys.stderr)
 
 
 def find_run(root: Path, ident: str, task: str | None = None) -> Path:
@@ -182,11 +203,14 @@ def find_run(root: Path, ident: str, task: str | None = None) -> Path:
     runs = list_runs(root, task)
     where = root / task if task else root
     if ident == "last":
-        if not runs:
-            raise TrackingError(f"there is no run in {where} to resume")
-        return runs[-1]
+        for folder, _ in read_runs(reversed(runs)):
+            return folder
+        raise TrackingError(f"there is no run in {where} to resume")
     for folder in runs:
-        if ident == folder.name or ident == read_record(folder).mlflow_run_id:
+        if ident == folder.name:
+            return folder
+    for folder, record in read_runs(runs):
+        if ident == record.mlflow_run_id:
             return folder
     raise TrackingError(f"there is no run {ident!r} in {where}.{nearest(ident, [run.name for run in runs])}")
 
@@ -219,8 +243,7 @@ def is_stale(record: Record) -> bool:
 def mark_stale(root: Path) -> list[Path]:
     """Sets the stale runs under ``root`` to KILLED and returns them."""
     marked = []
-    for folder in list_runs(root):
-        record = read_record(folder)
+    for folder, record in read_runs(list_runs(root)):
         if is_stale(record):
             record.status, record.ended = "KILLED", time.time()
             record.sync["complete"] = False  # the mirror still says RUNNING

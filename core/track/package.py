@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import PackageError
 from core.track.environment import installed
+from core.track.folder import finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,8 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
 
     Args:
         folder: Target.
-        packaged: Content; tensors of any device. Tensors that share memory are stored apart.
+        packaged: Content; tensors of any device. Tensors that share memory are stored apart. A number in the
+            JSON files that is not finite comes back as a string, ``nan`` or ``inf``.
         task: Name of the task.
     """
     from safetensors.torch import save_file
@@ -77,7 +79,7 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
     # safetensors refuses views of one storage, as tied weights are.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in packaged.tensors.items()}
     save_file(tensors, temporary / WEIGHTS)
-    (temporary / CONFIG).write_text(json.dumps(packaged.config, indent=2) + "\n", encoding="utf-8")
+    _write_json(temporary / CONFIG, packaged.config)
     metadata = {
         "format_version": FORMAT_VERSION,
         "task": task,
@@ -86,7 +88,7 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
         "sha256": {name: file_digest(temporary / name) for name in (CONFIG, WEIGHTS)},
         **packaged.metadata,
     }
-    (temporary / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    _write_json(temporary / METADATA, metadata)
     for path in temporary.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
@@ -109,6 +111,10 @@ def file_digest(path: Path) -> str:
     """Returns the hex SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from core.task import Task
 from core.track.environment import installed
@@ -36,7 +37,7 @@ def requirements(task: str) -> list[str]:
         marker = requirement.marker
         if requirement.name == "skipway" or marker is None or marker.evaluate({"extra": ""}):
             continue
-        if marker.evaluate({"extra": task.replace("_", "-")}):
+        if marker.evaluate({"extra": canonicalize_name(task)}):  # the marker normalises its own side
             names.add(requirement.name)
     versions = {name: installed(name) for name in sorted(names)}
     # A local part such as +cpu names a build that indexes do not carry.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from core.track.run import NullRun, Run
+    from core.track.run import Run
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous_champion", "challenger"
 PREFIX = "skipway-"
@@ -41,7 +41,7 @@ class Version:
 
 
 @contextlib.contextmanager
-def session() -> Iterator[MlflowClient]:
+def open_client() -> Iterator[MlflowClient]:
     """Gives a client, alone on a local database; failures of the store become ``TrackingError``."""
     from mlflow import MlflowClient
 
@@ -85,7 +85,7 @@ def read_score(tags: dict[str, str]) -> Score | None:
 
 
 def register(
-    run: Run | NullRun,
+    run: Run,
     package: Package,
     task: Task,
     *,
@@ -136,7 +136,7 @@ def create_version(name: str, model_id: str, mlflow_run_id: str, tags: dict[str,
     """Creates a version of a logged model, and the registered model if missing; it becomes ``challenger``."""
     from mlflow.exceptions import MlflowException
 
-    with session() as client:
+    with open_client() as client:
         try:
             client.get_registered_model(name)
         except MlflowException as error:
@@ -163,10 +163,9 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         names = [model.name for model in client.search_registered_models()]
-        task = name.removeprefix(PREFIX).replace("-", "_")
         raise TrackingError(
             f"there is no registered model {name!r} in {store.public_uri(store.current())}."
-            f"{nearest(name, names)} Train one: python -m tasks.{task}.train"
+            f"{nearest(name, names)} Train one: python -m tasks.{name.removeprefix(PREFIX)}.train"
         ) from None
 
 
@@ -203,7 +202,7 @@ def resolve_version(name: str, version: str) -> str:
     Raises:
         TrackingError: unknown; names the aliases that exist.
     """
-    with session() as client:
+    with open_client() as client:
         aliases = _aliases(client, name)
         if version in aliases:
             return aliases[version]
@@ -216,7 +215,7 @@ def resolve_version(name: str, version: str) -> str:
 def promote(name: str, version: str) -> str:
     """Makes a version, given by number or alias, the champion; returns a sentence that says what moved."""
     number = resolve_version(name, version)
-    with session() as client:
+    with open_client() as client:
         if _aliases(client, name).get(CHAMPION) == number:
             return f"{name} version {number} is the champion already"
         former = _make_champion(client, name, number)
@@ -229,7 +228,7 @@ def rollback(name: str) -> str:
 
     The version that steps down becomes ``previous_champion``, so a second rollback undoes the first.
     """
-    with session() as client:
+    with open_client() as client:
         previous = _aliases(client, name).get(PREVIOUS)
         if previous is None:
             raise TrackingError(
@@ -265,7 +264,7 @@ def promote_if_better(
     rescored: dict[str, Score] = {}
     trouble = ""
     while True:
-        with session() as client:
+        with open_client() as client:
             candidate = read_score(_version(client, name, version).tags)
             if candidate is None:
                 raise TrackingError(f"{name} version {version} was registered without a score")
@@ -300,7 +299,7 @@ def promote_if_better(
 
 def list_versions(name: str | None = None) -> list[Version]:
     """Returns the versions of one model, or of all models of skipway, the newest of each first."""
-    with session() as client:
+    with open_client() as client:
         if name is not None:
             _aliases(client, name)  # raises for an unknown name
             names = [name]

@@ -117,16 +117,11 @@ class Run:
         return self.record.mlflow_run_id
 
     @property
-    def online(self) -> bool:
-        """Whether the mirror takes part and has not failed."""
-        return self._mirror is not None
-
-    @property
     def why_offline(self) -> str:
         """Words on why the mirror takes no part."""
         if self._uri is None:
             return f"tracking is none; `python -m core.track sync {self.folder} --tracking URI` does it"
-        return f"`python -m core.track sync {self.folder}` does it when the store answers"
+        return f"`python -m core.track sync {self.folder}` does it later"
 
     @property
     def package_folder(self) -> Path:
@@ -186,12 +181,6 @@ class Run:
             if self._mirror is not None:
                 self._attempt("upload the run", self._mirror.complete)
 
-    def set_status(self, status: str) -> None:
-        """Changes the status in the folder alone."""
-        with self._lock:
-            self.record.status = status
-            self._save()
-
     # ---------------------------------------------------------------- content
 
     def log_params(self, params: dict[str, Any]) -> None:
@@ -201,13 +190,6 @@ class Run:
                 if key in self.record.params and str(self.record.params[key]) != str(value):
                     self.record.tags[f"resumed.{key}"] = str(value)
                 self.record.params[key] = value
-            self._save()
-            self._push()
-
-    def log_tags(self, tags: dict[str, Any]) -> None:
-        """Sets tags."""
-        with self._lock:
-            self.record.tags |= {key: str(value) for key, value in tags.items()}
             self._save()
             self._push()
 
@@ -274,8 +256,11 @@ class Run:
     def _adopt(self) -> None:
         """Takes the MLflow run that ``mlflow run`` has opened for this process, instead of a second one."""
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        if uri is not None and uri == self._uri and "MLFLOW_RUN_ID" in os.environ:
-            self.record.tracking = store.public_uri(uri)
+        if self._uri is None or uri is None or "MLFLOW_RUN_ID" not in os.environ:
+            return
+        # MLflow's own default is a relative address, `sqlite:///mlflow.db`.
+        if store.resolve_uri(uri) == self._uri:
+            self.record.tracking = store.public_uri(self._uri)
             self.record.mlflow_run_id = os.environ.pop("MLFLOW_RUN_ID")
 
     def _append(self, values: dict[str, float], step: int) -> None:
@@ -292,7 +277,9 @@ class Run:
         """Runs a step of the mirror; a failure ends the mirror for this run, with one line."""
         try:
             action()
-        except store.failures() as error:
+        except (
+            Exception
+        ) as error:  # logging a model runs the task's code, and a finished training outlives it
             self._mirror = None
             self._say(
                 f"warning: could not {what} at {store.public_uri(self._uri or '')} ({store.brief(error)}); "
@@ -307,59 +294,19 @@ class NullRun:
     """Stands in for a :class:`Run` on the other ranks of a distributed training: every call does nothing.
 
     Args:
-        folder: Folder of the real run, if this rank knows it already.
+        folder: Folder of the real run.
     """
 
-    online = False
-    mlflow_run_id: str | None = None
-    why_offline = "another process of the training does it"
-
-    def __init__(self, folder: Path = Path()) -> None:
-        self.folder, self.id = folder, folder.name
-        self.resumed = False
-
-    @property
-    def package_folder(self) -> Path:
-        """Where the model package goes."""
-        return self.folder / "package"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @property
     def checkpoints(self) -> Path:
         """Where training state goes."""
         return self.folder / "checkpoints"
 
-    def start(self, seed: int | None = None, system_metrics: float = 0.0) -> None:
-        """Does nothing."""
-
     def finish(self, status: Status = "FINISHED") -> None:
-        """Does nothing."""
-
-    def set_status(self, status: str) -> None:
-        """Does nothing."""
-
-    def log_params(self, params: dict[str, Any]) -> None:
-        """Does nothing."""
-
-    def log_tags(self, tags: dict[str, Any]) -> None:
-        """Does nothing."""
-
-    def log_dataset(self, name: str, size: int, digest: str, context: str = "train") -> None:
         """Does nothing."""
 
     def log_metrics(self, values: dict[str, float], step: int) -> None:
         """Does nothing."""
-
-    def flush(self) -> None:
-        """Does nothing."""
-
-    def save_config(self, text: str) -> Path:
-        """Writes nothing; returns where the real run writes."""
-        return self.folder / "config.yaml"
-
-    def save_figure(self, name: str, figure: Figure) -> Path:
-        """Writes nothing; returns where the real run writes."""
-        return self.folder / "figures" / f"{name}.png"
-
-    def register(self, task: Task, score: Score, policy: Policy) -> str | None:
-        """Registers nothing."""
-        return None

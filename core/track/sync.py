@@ -75,7 +75,7 @@ def _sync_run(folder: Path, uri: str | None, alone: bool) -> Outcome | None:
     try:
         mirror.complete()
         folders.write_record(folder, record)
-    except store.failures() as error:
+    except Exception as error:  # logging a model runs the task's code, which must not stop the other runs
         return Outcome(folder, False, f"{store.public_uri(target)}: {store.brief(error)}")
     text = f"uploaded to {store.public_uri(target)} as {record.mlflow_run_id}"
     if record.sync.get("version") and record.registration and record.sync["version"] != registered:

@@ -52,12 +52,6 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
-def barrier() -> None:
-    """Waits for all processes."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
 def broadcast_text(text: str) -> str:
     """Returns rank 0's text on every rank."""
     if not dist.is_initialized():

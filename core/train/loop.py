@@ -158,7 +158,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.lr * lr_factor(self.step, self.total, config)
         self.optimizer.zero_grad(set_to_none=True)
-        metrics: dict[str, Tensor] = {}
+        drawn: list[dict[str, Tensor]] = []
         for part in range(config.accumulate):
             batch = next(batches)
             last = part == config.accumulate - 1
@@ -171,14 +171,16 @@ class Trainer:
                 if distributed.any_rank(not torch.isfinite(loss), self.device):
                     raise self._diverged(loss, batch)
                 (loss / config.accumulate).backward()
+            drawn.append({"loss": loss.detach()} | metrics)
         if config.grad_noise:
             add_gradient_noise(self.learner, config.grad_noise, self.step, self.seed)
+        values = {name: torch.stack([each[name] for each in drawn]).mean(0) for name in drawn[0]}
         if config.grad_clip is not None:
-            metrics = metrics | {"grad_norm": self.learner.clip_grad_norm(config.grad_clip).detach()}
+            values |= {"grad_norm": self.learner.clip_grad_norm(config.grad_clip).detach()}
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.learner.model)
-        return {"loss": loss.detach()} | metrics
+        return values
 
     def _diverged(self, loss: Tensor, batch: dict[str, Any]) -> TrainingError:
         names = self.learner.suspects(batch)

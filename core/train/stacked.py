@@ -1,7 +1,8 @@
 """Many models of one shape trained as one: their layers become batched matrix products.
 
 The model is written for one member and knows nothing of this; ``torch.func`` adds the member axis. So any
-network with any residual rule can be an ensemble, and training members together equals training each alone.
+network with any residual rule can be an ensemble, and training members together equals training each alone,
+up to the random numbers that are drawn inside a step (stochastic depth).
 """
 
 from __future__ import annotations
@@ -14,20 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-# Above this width of its widest layer a member fills the CPU by itself, and batching only adds copies
-# (measured by benchmarks/forecasting.py).
-BATCHED_WIDTH = 192
-
 
 class Stacked(nn.Module):
     """E models of one architecture with a leading member axis on every parameter, input and output.
 
     Args:
         members: Models that differ in their weights only. They must hold no buffers that training changes.
-        batched: Run members as batched products, or (False) one after the other; None decides by size.
+        batched: Run members as batched products, or (False) one after the other, which needs less memory.
     """
 
-    def __init__(self, members: Sequence[nn.Module], batched: bool | None = None) -> None:
+    def __init__(self, members: Sequence[nn.Module], batched: bool = True) -> None:
         super().__init__()
         self.num_members = len(members)
         base = copy.deepcopy(members[0])
@@ -49,13 +46,12 @@ class Stacked(nn.Module):
         }
         # In a list, so that the weightless template is not registered as a child.
         self._base = [base]
-        width = max((p.shape[-2] for p in self.stacked.values() if p.ndim > 2), default=0)
-        self.batched = width <= BATCHED_WIDTH if batched is None else batched
+        self.batched = batched
 
     def forward(self, *inputs: Tensor) -> Any:
         """Runs member ``e`` on ``inputs[i][e]``; outputs are stacked along a first axis of size E."""
         weights = {name.replace("/", "."): p for name, p in self.stacked.items()}
-        if self.num_members > 1 and (self.batched or inputs[0].is_cuda):
+        if self.num_members > 1 and self.batched:
             return vmap(self._call, randomness="different")(weights, *inputs)
         # `unbind` has a cheap backward; indexing would fill a full-size gradient for each member.
         parts = {name: p.unbind(0) for name, p in weights.items()}

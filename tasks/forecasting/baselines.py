@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks.forecasting.data.series import Group
+from tasks.forecasting.metrics import mean
 
 # Series of similar length are smoothed together; more at once would not fit the cache.
 _TOGETHER = 512
@@ -108,11 +109,11 @@ def adjust(values: np.ndarray, period: int, horizon: int) -> Adjusted:
     inner, phases = values[edge : edge + len(trend)], past[edge : edge + len(trend)]
     if values.min() >= 0:
         ratio = np.divide(inner, trend, out=np.full(len(trend), np.nan), where=trend > 0)
-        indices = np.array([_mean(ratio[phases == phase]) for phase in range(period)])
+        indices = np.array([mean(ratio[phases == phase]) for phase in range(period)])
         indices = indices / indices.mean()
         if (indices > 0).all():
             return Adjusted(values / indices[past], indices[ahead], zeros)
-    indices = np.array([_mean((inner - trend)[phases == phase]) for phase in range(period)])
+    indices = np.array([mean((inner - trend)[phases == phase]) for phase in range(period)])
     indices = indices - indices.mean()
     return Adjusted(values - indices[past], ones, indices[ahead])
 
@@ -146,11 +147,6 @@ def is_seasonal(values: np.ndarray, period: int) -> bool:
 def _unit(values: np.ndarray) -> float:
     """The power of two above the values: squares of values over it do not overflow, and no bit is lost."""
     return float(2.0 ** min(np.frexp(np.abs(values).max())[1], 1023))
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def _slope(values: np.ndarray) -> float:

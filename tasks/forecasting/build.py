@@ -115,7 +115,7 @@ def build_package(
             "horizon": group.horizon,
             "members": [asdict(member) for member in ensemble.members],
         }
-        held_out = split_for_calibration(group, config.intervals.calibration, config.seed).calibration
+        held_out = learners[group.name].held_out
         if held_out is not None:
             with torch.inference_mode():
                 forecasts = ensemble(held_out.history).cpu().numpy()
@@ -130,7 +130,12 @@ def build_package(
             "intervals": config.intervals.method,
             "metric": metric,
             "seed": config.seed,
-            "data": {"name": data.name, "size": data.size, "digest": data.digest},
+            "data": {
+                "name": data.name,
+                "size": data.size,
+                "digest": data.digest,
+                "config": to_dict(config.data),
+            },
             "input": "long table: unique_id, ds (time), y (value)",
             "output": "long table: unique_id, ds, forecast (median of the members), lo-LEVEL, hi-LEVEL",
         },

@@ -14,38 +14,50 @@ Loss = Literal["smape", "mape", "mase"]
 
 
 @dataclass
-class DataConfig:
-    """Which series, and how they are read.
+class ReadConfig:
+    """How a file of series is read.
 
     Args:
-        name: auto, tourism, m1, m3, m4, long, wide or jsonl. auto is tourism when no path is given and is
-            otherwise guessed from the file.
-        path: Your CSV, Parquet or GluonTS JSON Lines file; for m4 the folder with Train/ and Test/.
+        name: Form of the file; auto guesses it.
         groups: Keep only these frequencies, such as [Yearly, Monthly].
         id_column: Column that names the series of a long table.
         time_column: Column with the timestamps.
         target_column: Column with the values.
         freq: Frequency as a pandas alias (h, D, W, M, Q, Y); inferred when not given.
         seasonality: Steps in a season; inferred from the frequency when not given.
-        horizon: Steps to forecast; the competition's own, or one that is stated.
         missing: What happens to missing values and missing timestamps inside a series.
         duplicates: What happens to two different values of one series at one time.
-        min_length: Shorter histories are dropped; by default those with fewer than two values.
-        holdout: Hold out the last horizon of each series as the test part.
+        min_length: Shorter histories are dropped; by default those with fewer than two values, or without any
+            where nothing is held out.
     """
 
-    name: str = "auto"
-    path: str | None = None
+    name: Literal["auto", "long", "wide", "jsonl"] = "auto"
     groups: list[str] | None = None
     id_column: str = "unique_id"
     time_column: str = "ds"
     target_column: str = "y"
     freq: str | None = None
     seasonality: int | None = None
-    horizon: int | None = None
     missing: Literal["interpolate", "zero", "drop", "error"] = "interpolate"
     duplicates: Literal["error", "first", "last", "mean"] = "error"
     min_length: int | None = None
+
+
+@dataclass
+class DataConfig(ReadConfig):
+    """Which series, and how they are read.
+
+    Args:
+        name: auto, tourism, m1, m3, m4, long, wide or jsonl. auto is tourism when no path is given and is
+            otherwise guessed from the file.
+        path: Your CSV, Parquet or GluonTS JSON Lines file; for m4 the folder with Train/ and Test/.
+        horizon: Steps to forecast; the competition's own, or one that is stated.
+        holdout: Hold out the last horizon of each series as the test part.
+    """
+
+    name: str = "auto"  # type: ignore[assignment]  # competitions have names of their own
+    path: str | None = None
+    horizon: int | None = None
     holdout: bool = True
 
 
@@ -64,7 +76,7 @@ class EnsembleConfig:
         rule_options: Options of the rule, such as {scale: 0.5}.
         scale: none feeds the values as they are (the paper); window_max divides each window by its largest
             magnitude, which helps on series of very different sizes and for zero-shot use.
-        batched: Train members of one shape as batched matrix products; decided by size when not given.
+        batched: Train members of one shape as batched matrix products; false runs one after the other.
     """
 
     name: str = "nbeats_generic"
@@ -75,7 +87,7 @@ class EnsembleConfig:
     rule: str = "add"
     rule_options: dict[str, Any] = field(default_factory=dict)
     scale: Literal["none", "window_max"] = "none"
-    batched: bool | None = None
+    batched: bool = True
 
 
 @MODELS.register("nbeats_generic")
@@ -186,14 +198,15 @@ class ForecastingPredictConfig(PredictConfig):
     """Forecasts the series of your files.
 
     Args:
-        data: How the input is read; data.path is taken from input.
+        data: How the input is read.
         group: Model of the ensemble to use (Yearly, Quarterly, ...); chosen by frequency when not given.
         horizon: Steps to forecast; all that the model gives when not given.
-        plot: PNG file for a picture of the first series with their forecasts.
+        plot: File (.png, .svg, .pdf) for a picture of the first series with their forecasts; where input is a
+            folder, anything draws one PNG beside each table.
         plot_series: Names of the series to draw.
     """
 
-    data: DataConfig = field(default_factory=lambda: DataConfig(holdout=False))
+    data: ReadConfig = field(default_factory=ReadConfig)
     group: str | None = None
     horizon: int | None = None
     plot: str | None = None

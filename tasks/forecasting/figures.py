@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from core.task import Evaluation
 from tasks.forecasting.data.series import Group, SeriesData, future_index, history_index
 from tasks.forecasting.forecaster import Forecast, Forecaster
-from tasks.forecasting.metrics import mape, mase, smape
+from tasks.forecasting.metrics import mape, mase, mean_of_rows, smape
 
 SHOWN = 5  # horizons of history that a picture shows
 MODEL_COLOUR = "tab:blue"
@@ -101,8 +101,7 @@ def _errors(group: Group, forecast: np.ndarray, metric: str) -> np.ndarray:
         errors = smape(group.future, forecast)
     else:  # MASE, and ND for which each step's share is not comparable between series
         errors = mase(group.future, forecast, group.naive_scale())
-    known = ~np.isnan(errors)
-    return np.where(known, errors, 0).sum(0) / np.maximum(1, known.sum(0))
+    return mean_of_rows(errors.T)
 
 
 def decomposition_figure(forecaster: Forecaster, group: Group, indices: Sequence[int]) -> Figure:

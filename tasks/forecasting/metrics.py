@@ -135,19 +135,20 @@ def score(group: Group, forecast: np.ndarray) -> tuple[dict[str, float], pd.Data
 def summarise(
     data: SeriesData,
     forecasts: Mapping[str, np.ndarray],
-    naive2: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, float]:
+    naive2: Mapping[str, float] | None = None,
+) -> tuple[dict[str, float], pd.DataFrame]:
     """Scores forecasts of all groups.
 
     Args:
         data: Groups with a test part.
         forecasts: Group name to ``(N, H)`` point forecasts.
-        naive2: The same of the Naive2 method; adds ``owa``.
+        naive2: What this function returned for the Naive2 method's; adds ``owa``.
 
     Returns:
         ``"Yearly/mape"`` for each group and measure of :func:`score`, and ``"mape"`` for the whole:
         percentages, ``mae``, ``nd`` and ``nrmse`` over all points as in M3 and Tourism, ``mase`` and
-        ``smape_series`` over series as in M4, whose ``owa`` is made of these two.
+        ``smape_series`` over series as in M4, whose ``owa`` is made of these two. And the rows of
+        :func:`score`, group after group.
     """
     flat: dict[str, float] = {}
     rows, targets, outputs = [], [], []
@@ -170,14 +171,13 @@ def summarise(
         "nrmse": nrmse(target, forecast),
     }
     if naive2 is not None:
-        reference = summarise(data, naive2)
         for group in data.groups:
             name = group.name
             flat[f"{name}/owa"] = owa(
-                *(part[f"{name}/{m}"] for part in (flat, reference) for m in ("smape", "mase"))
+                *(part[f"{name}/{m}"] for part in (flat, naive2) for m in ("smape", "mase"))
             )
-        flat["owa"] = owa(*(part[m] for part in (flat, reference) for m in ("smape_series", "mase")))
-    return flat
+        flat["owa"] = owa(*(part[m] for part in (flat, naive2) for m in ("smape_series", "mase")))
+    return flat, table
 
 
 def mean(values: np.ndarray) -> float:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from core.errors import DataError
 from core.task import Evaluation
 from tasks.forecasting.baselines import BASELINES
 from tasks.forecasting.data.series import SeriesData
 from tasks.forecasting.forecaster import Forecaster
-from tasks.forecasting.metrics import coverage, interval_width, mean, msis, score, summarise
+from tasks.forecasting.metrics import coverage, interval_width, mean, msis, summarise
 
 METRICS = {"tourism": "mape", "m1": "smape", "m3": "smape", "m4": "smape"}
 """Measure that judges each competition; other data is judged by MASE, which needs no positive values."""
@@ -34,11 +33,9 @@ def score_forecaster(forecaster: Forecaster, data: SeriesData) -> Evaluation:
     if any(group.future is None for group in data.groups):
         raise DataError(f"{data.name} has no held-out values to score; leave --data.holdout on")
     forecasts = {group.name: forecaster.forecast(group, horizon=group.horizon) for group in data.groups}
-    metrics = summarise(
-        data,
-        {name: forecast.median for name, forecast in forecasts.items()},
-        naive2={group.name: BASELINES["naive2"](group) for group in data.groups},
-    )
+    naive2, _ = summarise(data, {group.name: BASELINES["naive2"](group) for group in data.groups})
+    medians = {name: forecast.median for name, forecast in forecasts.items()}
+    metrics, rows = summarise(data, medians, naive2)
     hits: dict[str, list[np.ndarray]] = {}
     for group in data.groups:
         assert group.future is not None
@@ -52,7 +49,6 @@ def score_forecaster(forecaster: Forecaster, data: SeriesData) -> Evaluation:
             hits.setdefault(f"msis_{level}", []).append(scaled.ravel())
     for name, values in hits.items():
         metrics[name] = mean(np.concatenate(values)) * (100 if name.startswith("coverage") else 1)
-    rows = pd.concat([score(group, forecasts[group.name].median)[1] for group in data.groups])
     notes = [note for forecast in forecasts.values() for note in forecast.notes]
     return Evaluation(metrics, rows, forecasts, notes)
 
@@ -61,7 +57,5 @@ def score_baselines(data: SeriesData) -> dict[str, Evaluation]:
     """Scores seasonal naive, Theta, Naive2 and naive; the first is the one that a champion has to beat."""
     methods = ("seasonal_naive", "theta", "naive2", "naive")
     forecasts = {m: {group.name: BASELINES[m](group) for group in data.groups} for m in methods}
-    return {
-        m: Evaluation(summarise(data, forecasts[m], naive2=forecasts["naive2"]), outputs=forecasts[m])
-        for m in methods
-    }
+    naive2, _ = summarise(data, forecasts["naive2"])
+    return {m: Evaluation(summarise(data, forecasts[m], naive2)[0], outputs=forecasts[m]) for m in methods}

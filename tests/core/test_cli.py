@@ -151,6 +151,9 @@ def run(argv, capsys, command="train"):
         (["--train.lrr=1"], 2, "Did you mean '--train.lr'?"),
         (["--model.rule=ad"], 2, "Did you mean 'add'?"),
         (["--model.rule_options={'scal': 2}"], 2, "has no option 'scal'"),
+        (["--model.rule=scaled", "--model.rule_options={scale: x}"], 2, "scale takes float, not 'x'"),
+        (["--train.epochs=3"], 2, "--train.epochs has no meaning here"),
+        (["--train.workers=2"], 2, "--train.workers has no meaning here"),
         (["--model.lookbacks=[2, 2]"], 2, "names a member twice"),
         (["--model.lookbacks=[0]"], 2, "a lookback is 1 horizon or more"),
         (["--model.blocks=0"], 2, "--model.blocks 0 is too small"),
@@ -195,6 +198,54 @@ def test_a_wrong_policy_is_told_before_the_training(small, work, capsys):
     assert code == 2
     assert "min_gian" in said
     assert [path.name for path in work.iterdir()] == ["mlflow"]
+
+
+def test_a_model_that_is_not_a_mapping_is_one_line(work, capsys):
+    (work / "wrong.yaml").write_text("model: 3\n")
+    code, said = run(["--config=wrong.yaml"], capsys)
+    assert code == 2
+    assert said.startswith("error: wrong.yaml: `model` holds")
+
+
+def test_a_finished_run_is_not_resumed(small, work, capsys):
+    assert run([*small, "--tracking=none"], capsys)[0] == 0
+    code, said = run(["--resume=last"], capsys)
+    assert code == 2
+    assert "is finished; --config" in said
+
+
+def test_sigterm_after_the_fit_ends_the_run_as_killed(small, work, capsys, monkeypatch):
+    """In the test phase there is no step to finish: the run is closed at once, and can be resumed to its end."""
+    from core.commands import train
+
+    def terminated(*unused):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_finish", terminated)
+        code, said = run([*small, "--tracking=none"], capsys)
+    assert code == 130
+    assert "error: interrupted; continue with --resume" in said
+    (folder,) = (work / "runs" / "forecasting").iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "KILLED"
+    assert run(["--resume=last"], capsys)[0] == 0
+
+
+def test_evaluate_without_data_scores_on_the_data_of_the_training(small, work, capsys):
+    assert run([*small, "--tracking=none"], capsys)[0] == 0
+    (folder,) = (work / "runs" / "forecasting").iterdir()
+    assert run([f"--model={folder}", "--output=scores"], capsys, "evaluate")[0] == 0
+    trained = json.loads((folder / "run.json").read_text())["metrics"]
+    scored = json.loads((work / "scores" / "metrics.json").read_text())["metrics"]["model"]
+    assert scored["mase"] == pytest.approx(trained["test/mase"], rel=1e-9)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_file_where_results_should_go_is_told_at_once(command, work, capsys):
+    (work / "taken").write_text("")
+    code, said = run(["--output=taken/here"], capsys, command)
+    assert code == 2
+    assert said.startswith("error: --output taken/here cannot be made a folder")
 
 
 def test_debug_shows_where_an_error_comes_from(work, capsys):

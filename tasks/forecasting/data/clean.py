@@ -27,22 +27,14 @@ if TYPE_CHECKING:
     from tasks.forecasting.config import DataConfig
 
 
-def group_rows(
-    rows: Rows,
-    config: DataConfig,
-    name: str,
-    horizon: int | None = None,
-    holdout: bool = True,
-    freq: str | None = None,
-) -> SeriesData:
+def group_rows(rows: Rows, config: DataConfig, name: str, freq: str | None = None) -> SeriesData:
     """Sorts, checks and completes observations, and splits off the test part.
 
     Args:
         rows: The observations; at least one.
-        config: Column names, frequency and treatments.
+        config: Frequency, horizon and treatments; whether the last values of each series become
+            ``Group.future``.
         name: Name of the result.
-        horizon: Steps to forecast; the configuration's, or the frequency's default, if None.
-        holdout: Whether the last ``horizon`` values of each series become ``Group.future``.
         freq: Alias of the frequency if the source says it; the configuration's, or read off the times, if
             None.
 
@@ -73,9 +65,7 @@ def group_rows(
     groups = []
     for alias, stamp, members in _by_frequency(rows, codes, names, freq or config.freq, config, notes):
         part = np.isin(codes, members)
-        groups.append(
-            _group(rows.take(part), codes[part], names, alias, stamp, config, horizon, holdout, notes)
-        )
+        groups.append(_group(rows.take(part), codes[part], names, alias, stamp, config, notes))
     return finish(name, [group for group in groups if len(group)], config, notes, rows.where)
 
 
@@ -200,8 +190,6 @@ def _group(
     freq: str,
     stamp: Stamp,
     config: DataConfig,
-    horizon: int | None,
-    holdout: bool,
     notes: list[str],
 ) -> Group:
     if stamp == "step" and config.freq is None:
@@ -209,7 +197,7 @@ def _group(
     else:
         named = config.freq if stamp == "step" and config.freq else freq
         label, season = title(named), config.seasonality or default_seasonality(named)
-    steps = horizon or config.horizon
+    steps, holdout = config.horizon, config.holdout
     if steps is None:
         steps = default_horizon(freq)
         notes.append(

@@ -18,6 +18,7 @@ from tasks.forecasting.data.clean import finish, wanted
 from tasks.forecasting.data.files import read_text
 from tasks.forecasting.data.rows import some
 from tasks.forecasting.data.series import Group, SeriesData
+from tasks.forecasting.data.values import is_number
 
 if TYPE_CHECKING:
     from tasks.forecasting.config import DataConfig
@@ -67,7 +68,7 @@ def load_packaged(name: str, config: DataConfig) -> SeriesData:
     return finish(name, groups, config, [NO_DATES], name)
 
 
-def load_m4(config: DataConfig) -> SeriesData:
+def load_m4(root: Path, config: DataConfig) -> SeriesData:
     """Reads the frequencies of M4 in a folder: ``Train/Hourly-train.csv`` and ``Test/Hourly-test.csv``.
 
     Both files may also lie side by side. Without the test file, the last values of the training file are held
@@ -76,11 +77,6 @@ def load_m4(config: DataConfig) -> SeriesData:
     Raises:
         DataError: The folder or its files are missing or damaged; names the file and the line.
     """
-    if config.path is None:
-        raise DataError(
-            "data.name m4 needs data.path: the folder with the competition's Train and Test folders"
-        )
-    root = Path(config.path)
     if not root.is_dir():
         raise DataError(f"data.path: {root} is not a folder; M4 is a folder with Train and Test folders")
     titles = wanted(list(M4), config, "M4")
@@ -168,7 +164,7 @@ def _read_m4(path: Path) -> tuple[list[str], list[np.ndarray]]:
     """Reads ragged rows: an id, then values, filled up with empty cells."""
     ids, rows = [], []
     for number, cells in enumerate(csv.reader(read_text(path)[0].splitlines()), start=1):
-        if number == 1 and cells[1:2] and not _is_number(cells[1]):
+        if number == 1 and cells[1:2] and not is_number(cells[1]):
             continue  # "V1","V2",...
         if not cells:
             continue
@@ -178,7 +174,7 @@ def _read_m4(path: Path) -> tuple[list[str], list[np.ndarray]]:
         try:
             values = np.array(cells[1:last], dtype=np.float64)
         except ValueError:
-            bad = next(i for i in range(1, last) if not _is_number(cells[i]))
+            bad = next(i for i in range(1, last) if not is_number(cells[i]))
             raise DataError(
                 f"{path}, line {number}, column {bad + 1}: {cells[bad]!r} is not a number; "
                 "rows hold an id and then values without gaps"
@@ -190,14 +186,6 @@ def _read_m4(path: Path) -> tuple[list[str], list[np.ndarray]]:
     if not ids:
         raise DataError(f"{path}: there is no series in it")
     return ids, rows
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _matched(

@@ -25,7 +25,7 @@ from tasks.forecasting.data.frequency import (
 from tasks.forecasting.data.grid import interpolated
 from tasks.forecasting.data.rows import Rows
 from tasks.forecasting.data.series import Group, SeriesData
-from tasks.forecasting.data.values import zone_free
+from tasks.forecasting.data.values import is_number, zone_free
 
 if TYPE_CHECKING:
     from tasks.forecasting.config import DataConfig
@@ -130,7 +130,7 @@ def load_json_lines(path: Path, config: DataConfig) -> SeriesData:
     rows = Rows(
         np.concatenate(ids), np.concatenate(times), np.concatenate(values), np.concatenate(numbers), path.name
     )
-    data = group_rows(rows, config, path.name, holdout=config.holdout, freq=freq)
+    data = group_rows(rows, config, path.name, freq)
     data.notes[:0] = notes
     return data
 
@@ -159,16 +159,8 @@ def _target(entry: Mapping[str, Any], where: str) -> np.ndarray:
     try:
         return np.array([np.nan if value is None else float(value) for value in raw], dtype=np.float64)
     except (TypeError, ValueError):
-        bad = next(i for i, value in enumerate(raw) if not _number(value))
+        bad = next(i for i, value in enumerate(raw) if value is not None and not is_number(value))
         raise DataError(f"{where}, target[{bad}]: {str(raw[bad])[:40]!r} is not a number") from None
-
-
-def _number(value: object) -> bool:
-    try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return value is None
-    return True
 
 
 def _start(entry: Mapping[str, Any], freq: str, where: str) -> pd.Period:

@@ -49,7 +49,7 @@ def load_data(config: DataConfig) -> SeriesData:
         raise ConfigError(f"data.name {name} needs data.path")
     path = Path(config.path).expanduser()
     if name == "m4" or (name == "auto" and path.is_dir()):
-        return load_m4(config)
+        return load_m4(path, config)
     if not path.exists():
         raise DataError(f"data.path: there is no file {path}")
     if name == "jsonl" or (name == "auto" and ({".jsonl", ".json", ".ndjson"} & set(path.suffixes))):

@@ -121,13 +121,6 @@ class SeriesData:
                 numbers(np.where(np.isnan(group.future), np.nan, group.future))
         return total.hexdigest()
 
-    def group(self, name: str) -> Group:
-        """Returns the group of that name; ``KeyError`` if there is none."""
-        for group in self.groups:
-            if group.name == name:
-                return group
-        raise KeyError(name)
-
 
 def future_index(group: Group, i: int, steps: int | None = None) -> pd.Index:
     """Times of the forecast of series ``i``, written as the source wrote its own.
@@ -148,21 +141,6 @@ def future_index(group: Group, i: int, steps: int | None = None) -> pd.Index:
 def history_index(group: Group, i: int) -> pd.Index:
     """Times of the history of series ``i``, written as the source wrote them."""
     return following_stamps(group.starts[i], 0, len(group.history[i]), group.freq, group.stamp)
-
-
-def history_frame(
-    group: Group, id_column: str = "unique_id", time_column: str = "ds", target_column: str = "y"
-) -> pd.DataFrame:
-    """Returns the histories of a group as one long frame with the three named columns."""
-    lengths = group.lengths()
-    times = [history_index(group, i) for i in range(len(group))]
-    return pd.DataFrame(
-        {
-            id_column: np.repeat(np.array(group.ids, dtype=object), lengths),
-            time_column: np.concatenate([index.to_numpy() for index in times]) if times else [],
-            target_column: np.concatenate(group.history) if group.history else [],
-        }
-    )
 
 
 def step_start(step: int, freq: str) -> pd.Period:

@@ -63,26 +63,18 @@ def load_table(path: Path, config: DataConfig, shape: str) -> SeriesData:
         )
     reader = _long_rows if shape == "long" else _wide_rows
     rows = reader(frame, config, numbers, path.name, line, notes)
-    data = group_rows(rows, config, path.name, holdout=config.holdout)
+    data = group_rows(rows, config, path.name)
     data.notes[:0] = notes
     return data
 
 
-def frame_to_data(
-    frame: pd.DataFrame,
-    config: DataConfig,
-    horizon: int | None = None,
-    holdout: bool = False,
-    name: str = "frame",
-) -> SeriesData:
+def frame_to_data(frame: pd.DataFrame, config: DataConfig, name: str = "frame") -> SeriesData:
     """Reads a long data frame: one row a series and time.
 
     Args:
         frame: Columns ``config.id_column`` (may be absent: one series), ``config.time_column`` (dates,
             periods, strings or whole numbers) and ``config.target_column``.
-        config: Column names and treatments.
-        horizon: Steps to forecast; as configured, or the frequency's default, if None.
-        holdout: Whether the last ``horizon`` values are held out as a test part.
+        config: Column names, treatments, and whether the last values are held out.
         name: Name of the result and of the source in errors.
 
     Raises:
@@ -90,7 +82,7 @@ def frame_to_data(
     """
     notes: list[str] = []
     rows = _long_rows(frame, config, np.arange(1, len(frame) + 1), name, "row", notes)
-    data = group_rows(rows, config, name, horizon, holdout)
+    data = group_rows(rows, config, name)
     data.notes[:0] = notes
     return data
 
@@ -117,7 +109,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     if separator != ",":
         notes.append(f"{path.name}: columns are separated by {separator!r}")
     cells = [cell.strip().strip('"') for cell in first.split(separator)]
-    header = not all(is_number(cell) or cell == "" for cell in cells)
+    header = not all(is_number(cell.replace(",", ".")) or cell == "" for cell in cells)
     try:
         frame = pd.read_csv(
             io.StringIO(text),
@@ -212,8 +204,5 @@ def _time_column(frame: pd.DataFrame, config: DataConfig) -> Any:
             return name
     first = frame.columns[0]
     # A first column of anything but numbers can only hold the times.
-    return (
-        first
-        if not pd.api.types.is_numeric_dtype(frame[first]) and not is_number(str(frame[first].iloc[0]))
-        else None
-    )
+    numeric = pd.api.types.is_numeric_dtype(frame[first])
+    return None if numeric or is_number(str(frame[first].iloc[0]).replace(",", ".")) else first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,11 @@ _ZONE = r"(?<=\d)\s*(?:[Zz]|UTC|[+-]\d{2}:?\d{2})$"
 _WITH_ZONE = r"\d{1,2}:\d{2}.*(?:[Zz]|UTC|[+-]\d{2}:?\d{2})$"
 
 
-def is_number(text: str) -> bool:
-    """Whether a cell holds a number, also with a decimal comma."""
+def is_number(cell: Any) -> bool:
+    """Whether ``float`` reads a cell."""
     try:
-        float(text.replace(",", "."))
-    except ValueError:
+        float(cell)
+    except (TypeError, ValueError):
         return False
     return True
 

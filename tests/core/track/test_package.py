@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 
 import pytest
@@ -35,6 +36,20 @@ def test_round_trip_keeps_values_types_and_shapes(folder):
     assert tensors["half"].dtype == torch.bfloat16
     assert package.config == {"blocks": 4, "limit": 1.5}
     assert (package.task, package.metadata["classes"]) == ("fake", ["x", "y"])
+
+
+def test_numbers_that_json_lacks_become_strings(tmp_path):
+    packaged = Packaged(
+        {"limit": math.inf, "sizes": (1, 2)},
+        {"a": torch.zeros(1)},
+        {"data": {"missing": math.nan, "list": [-math.inf]}},
+    )
+    folder = save_package(tmp_path / "package", packaged, "fake")
+    for name in ("config.json", "metadata.json"):
+        json.loads((folder / name).read_text(), parse_constant=pytest.fail)
+    package = load_package(folder)
+    assert package.config == {"limit": "inf", "sizes": [1, 2]}
+    assert package.metadata["data"] == {"missing": "nan", "list": ["-inf"]}
 
 
 def test_files_are_three_and_their_digests_are_recorded(folder):

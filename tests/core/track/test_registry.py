@@ -110,6 +110,8 @@ def test_unknown_names_versions_and_aliases(submit, tracking):
     submit(10.0)
     with pytest.raises(TrackingError, match=r"Did you mean 'skipway-fake'.*tasks\.fak\.train"):
         registry.promote("skipway-fak", "1")
+    with pytest.raises(TrackingError, match=r"-m tasks\.super_resolution\.train"):
+        registry.promote("skipway-super_resolution", "1")
     with pytest.raises(TrackingError, match="has no version 7"):
         registry.promote(NAME, "7")
     with pytest.raises(TrackingError, match=r"Did you mean 'champion'.*Aliases: champion"):
@@ -150,6 +152,15 @@ def test_pyfunc_predicts_with_parameters_signature_and_pins(submit, recwarn):
 def test_requirements_of_a_task_with_an_extra():
     names = {pin.split("==")[0] for pin in requirements("forecasting")}
     assert {"gluonts", "torch", "safetensors"} <= names
+    assert "ruff" not in names
+
+
+@pytest.mark.parametrize("spelled", ["super-resolution", "super_resolution"])
+def test_the_extra_of_a_task_is_found_in_both_spellings(monkeypatch, spelled):
+    declared = [f'packaging; extra == "{spelled}"', 'ruff; extra == "resolution"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: declared)
+    names = {pin.split("==")[0] for pin in requirements("super_resolution")}
+    assert "packaging" in names
     assert "ruff" not in names
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from core.config import TrainConfig
 from core.residual import Residual, create_rule
 from core.train.optim import build_optimizer
-from core.train.stacked import BATCHED_WIDTH, Stacked
+from core.train.stacked import Stacked
 
 MEMBERS, BATCH, WIDTH = 3, 6, 5
 
@@ -124,7 +124,7 @@ def test_nothing_is_left_behind_by_a_call():
 def test_one_member_in_any_mode():
     model = Net("add", 0)
     x, scale = torch.randn(1, BATCH, WIDTH), torch.ones(1, BATCH, 1)
-    for batched in (True, False, None):
+    for batched in (True, False):
         assert torch.equal(Stacked([model], batched)(x, scale)[0], model(x[0], scale[0]))
 
 
@@ -165,11 +165,3 @@ def test_frozen_parameters_stay_frozen():
         model.blocks[-1].rule.requires_grad_(False)
     frozen = [name for name, p in Stacked(models).named_parameters() if not p.requires_grad]
     assert [name.removeprefix("stacked.") for name in frozen] == ["blocks/2/rule/scale"]
-
-
-def test_wide_members_run_one_after_the_other():
-    def wide(width):
-        return Stacked([nn.Linear(3, width), nn.Linear(3, width)]).batched
-
-    assert wide(BATCHED_WIDTH)
-    assert not wide(BATCHED_WIDTH + 1)

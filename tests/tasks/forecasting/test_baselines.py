@@ -29,7 +29,7 @@ def seasonal(length, period, seed=0, level=50.0):
 
 def scores(name, method, metric):
     data = load_data(DataConfig(name=name))
-    summary = summarise(data, {g.name: baselines.BASELINES[method](g) for g in data.groups})
+    summary, _ = summarise(data, {g.name: baselines.BASELINES[method](g) for g in data.groups})
     return [round(summary[f"{g.name}/{metric}"], 2) for g in data.groups], round(summary[metric], 2)
 
 

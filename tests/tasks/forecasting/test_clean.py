@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import DataError
 from tasks.forecasting.config import DataConfig
-from tasks.forecasting.data.series import Group, SeriesData, future_index, history_frame
+from tasks.forecasting.data.series import Group, SeriesData, future_index, history_index
 from tasks.forecasting.data.tables import frame_to_data
 
 NAN = float("nan")
@@ -17,8 +17,8 @@ def days(values, name="a", start="2024-01-01", freq="D"):
     return pd.DataFrame({"unique_id": name, "ds": times, "y": np.asarray(values, dtype=float)})
 
 
-def read(frame, horizon=2, holdout=True, **options):
-    return frame_to_data(frame, DataConfig(**options), horizon=horizon, holdout=holdout)
+def read(frame, horizon=2, **options):
+    return frame_to_data(frame, DataConfig(horizon=horizon, **options))
 
 
 def only(data):
@@ -170,13 +170,13 @@ def test_whole_number_times_stay_whole_numbers():
     group = only(data)
     assert (group.name, group.seasonality) == ("Other", 4)
     assert list(future_index(group, 0)) == [27, 28]
-    assert history_frame(group)["ds"].tolist() == list(range(7, 27))
+    assert history_index(group, 0).tolist() == list(range(7, 27))
     with pytest.raises(DataError, match="10 apart"):
         read(frame.assign(ds=frame.ds * 10))
 
 
 def test_default_horizon_is_said():
-    data = frame_to_data(days(np.arange(40)), DataConfig(), holdout=True)
+    data = frame_to_data(days(np.arange(40)), DataConfig())
     assert only(data).horizon == 14
     assert said(data, "horizon 14 is the default")
 

@@ -36,7 +36,7 @@ def test_sizes_horizons_and_seasonalities_are_the_competitions(name, groups):
 
 def test_tourism_is_the_default_and_m3_starts_with_its_first_series():
     assert load_data(DataConfig()).digest == load_data(DataConfig(name="tourism")).digest
-    group = load_data(DataConfig(name="m3", groups=["Yearly"])).group("Yearly")
+    (group,) = load_data(DataConfig(name="m3", groups=["Yearly"])).groups
     assert group.ids[0] == "N0001"
     # Makridakis and Hibon's N0001: 14 values from 940.66, then 6 to forecast.
     assert group.history[0][0] == pytest.approx(940.66)
@@ -87,6 +87,14 @@ def test_m4_files_are_ragged_and_matched_by_id(m4):
     assert any("no Daily-test.csv" in note for note in data.notes)
 
 
+def test_m4_is_found_in_the_home_folder(m4, monkeypatch):
+    monkeypatch.setenv("HOME", str(m4.parent))
+    assert (
+        load_data(DataConfig(name="m4", path=f"~/{m4.name}")).digest
+        == load_data(DataConfig(path=str(m4))).digest
+    )
+
+
 def test_m4_problems_are_named(m4, tmp_path):
     train = m4 / "Train" / "Hourly-train.csv"
     with pytest.raises(DataError, match=r"M4 has no 'Hourley' series\. Did you mean 'Hourly'"):
@@ -98,6 +106,9 @@ def test_m4_problems_are_named(m4, tmp_path):
         load_data(DataConfig(path=str(m4)))
     train.write_text(train.read_text().replace("H3,1,2", "H3,1,zwei"))
     with pytest.raises(DataError, match=r"Hourly-train\.csv, line 4, column 3: 'zwei' is not a number"):
+        load_data(DataConfig(path=str(m4)))
+    train.write_text(train.read_text().replace("H3,1,zwei", 'H3,1,"2,5"'))
+    with pytest.raises(DataError, match=r"line 4, column 3: '2,5' is not a number"):
         load_data(DataConfig(path=str(m4)))
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="no file such as Train/Hourly-train"):

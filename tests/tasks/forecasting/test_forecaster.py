@@ -11,6 +11,7 @@ from core.errors import ConfigError, DataError
 from tasks.forecasting import forecaster as module
 from tasks.forecasting.build import build_package, build_parts
 from tasks.forecasting.config import (
+    DataConfig,
     ForecastingConfig,
     ForecastTrainConfig,
     GenericConfig,
@@ -200,6 +201,7 @@ def test_a_package_rebuilds_the_forecaster(model, calibration):
     config, series = configured(model, intervals=IntervalConfig(calibration=calibration)), data()
     learners = {part.name: part.learner.eval() for part in build_parts(config, series)}
     packaged = build_package(config, series, learners, "mase")
+    assert DataConfig(**packaged.metadata["data"]["config"]) == config.data
     rebuilt = build_forecaster(packaged.config, packaged.tensors, packaged.metadata)
     for one in series.groups:
         with torch.inference_mode():

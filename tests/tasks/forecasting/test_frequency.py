@@ -55,7 +55,7 @@ def test_seasonality_and_horizon_tables():
 def test_frequency_is_inferred_and_forecast_times_continue_the_users(offset, freq):
     times = pd.date_range("2020-01-31", periods=23, freq=offset)
     frame = pd.DataFrame({"unique_id": "a", "ds": times[:20], "y": np.arange(20.0)})
-    (group,) = frame_to_data(frame, DataConfig(), horizon=3).groups
+    (group,) = frame_to_data(frame, DataConfig(horizon=3, holdout=False)).groups
     assert group.freq == freq
     assert list(history_index(group, 0)) == list(times[:20])
     assert list(future_index(group, 0)) == list(times[20:])
@@ -78,7 +78,7 @@ def test_mixed_frequencies_make_groups_and_a_lone_row_joins_the_most_common():
         )
         for name, f, n in (("d1", "D", 9), ("m", "MS", 9), ("d2", "D", 9), ("one", "MS", 1))
     ]
-    data = frame_to_data(pd.concat(parts), DataConfig(), horizon=2)
+    data = frame_to_data(pd.concat(parts), DataConfig(horizon=2, holdout=False))
     assert {g.name: g.ids for g in data.groups} == {"Daily": ["d1", "d2", "one"], "Monthly": ["m"]}
     assert any("Daily (3 series), Monthly (1 series)" in note for note in data.notes)
 
@@ -90,7 +90,7 @@ def test_series_that_close_their_years_differently_get_calendar_years():
         )
         for f in ("YE-JUN", "YE")
     ]
-    (group,) = frame_to_data(pd.concat(parts), DataConfig(), horizon=1).groups
+    (group,) = frame_to_data(pd.concat(parts), DataConfig(horizon=1, holdout=False)).groups
     assert group.freq == "Y-DEC"
     assert group.stamp == "start"
     assert [str(start) for start in group.starts] == ["2001", "2001"]
@@ -100,5 +100,5 @@ def test_times_after_2262_are_text():
     frame = pd.DataFrame(
         {"unique_id": "a", "ds": pd.date_range("2250-01-01", periods=12, freq="YS"), "y": 1.0}
     )
-    (group,) = frame_to_data(frame, DataConfig(), horizon=2).groups
+    (group,) = frame_to_data(frame, DataConfig(horizon=2, holdout=False)).groups
     assert list(future_index(group, 0)) == ["2262", "2263"]

@@ -74,9 +74,10 @@ def test_summary_weighs_points_for_percentages_and_series_for_mase():
     short, tall = group([[10.0]], name="Yearly"), group([[10.0, 10.0, 10.0], [10.0, 10.0, 10.0]])
     data = SeriesData("x", [short, tall])
     off = {"Yearly": np.array([[20.0]]), "Monthly": np.full((2, 3), 11.0)}
-    summary = metrics.summarise(
-        data, off, naive2={"Yearly": np.array([[12.0]]), "Monthly": np.full((2, 3), 12.0)}
-    )
+    naive2, _ = metrics.summarise(data, {"Yearly": np.array([[12.0]]), "Monthly": np.full((2, 3), 12.0)})
+    summary, rows = metrics.summarise(data, off, naive2)
+    assert rows["group"].tolist() == ["Yearly", "Monthly", "Monthly"]
+    np.testing.assert_allclose(rows["mape"], [100, 10, 10])
     assert summary["Yearly/mape"] == pytest.approx(100)
     assert summary["Monthly/mape"] == pytest.approx(10)
     assert summary["mape"] == pytest.approx((1 * 100 + 6 * 10) / 7)

@@ -11,6 +11,11 @@ import pytest
 from core.cli import main
 from core.errors import DataError
 from core.track.package import load_package
+from tasks.forecasting.config import DataConfig, GenericConfig
+from tasks.forecasting.data.frequency import default_seasonality
+from tasks.forecasting.data.tables import frame_to_data
+from tasks.forecasting.ensemble import Ensemble
+from tasks.forecasting.forecaster import Forecaster, GroupModel
 from tasks.forecasting.serving import example_request, serve_frame
 from tasks.forecasting.task import TASK
 
@@ -158,14 +163,52 @@ def test_the_input_is_never_replaced(predict, tmp_path):
         (["--horizon=-2"], "-2"),
         (["--data.target_column=z"], "z"),
         (["--plot_series=[zz]", "--plot=p.png"], "there is no series 'zz'"),
+        (["--plot_series=[a]"], "--plot_series chooses what --plot FILE draws"),
+        (["--plot=p.foo"], "--plot p.foo: pictures end in .png, .svg, .pdf"),
+        (["--plot=in.csv/p.png"], "--plot in.csv cannot be made a folder"),
+        (["--plot=folder.png"], "--plot folder.png is a folder"),
     ],
 )
 def test_wrong_wishes_are_one_line(flags, expected, predict, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
     code, _, err = predict(write_table(tmp_path / "in.csv"), tmp_path / "out.csv", *flags)
     assert code in (1, 2)
     assert err.count("\n") == 1
     assert expected in err
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("flag", ["--data.name=tourism", "--data.path=x.csv", "--data.horizon=3"])
+def test_only_what_reads_the_input_can_be_set(flag, predict, tmp_path, capsys):
+    """Another source than the input would be forecast in its place, or the option would do nothing."""
+    with pytest.raises(SystemExit) as stopped:
+        predict(write_table(tmp_path / "in.csv"), tmp_path / "out.csv", flag)
+    assert stopped.value.code == 2
+    assert flag.split("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_file_in_the_way_of_a_folder_is_one_line(predict, tmp_path):
+    table = write_table(tmp_path / "in.csv")
+    (tmp_path / "in").mkdir()
+    write_table(tmp_path / "in" / "a.csv")
+    for source, target, expected in (
+        (table, table / "out.csv", "in.csv cannot be made a folder"),
+        (tmp_path / "in", table, "is a file; name a folder"),
+        (tmp_path / "in", table / "out", "out cannot be made a folder"),
+    ):
+        code, _, err = predict(source, target)
+        assert (code, err.count("\n")) == (2, 1)
+        assert expected in err
+
+
+def test_folders_for_tables_and_pictures_are_made(predict, tmp_path):
+    plot = tmp_path / "pictures" / "p.svg"
+    code, _, err = predict(write_table(tmp_path / "in.csv"), tmp_path / "new" / "out.csv", f"--plot={plot}")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "new" / "out.csv").is_file()
+    assert "<svg" in plot.read_text()
 
 
 def test_an_unknown_ending_is_told_before_the_work(predict, tmp_path):
@@ -207,3 +250,45 @@ def test_wrong_requests_are_one_line(forecaster):
         with pytest.raises(DataError) as caught:
             serve_frame(forecaster, wrong, options)
         assert "\n" not in str(caught.value)
+
+
+def untrained(*freqs, horizon=3):
+    """A forecaster with a small model of each frequency."""
+    config = GenericConfig(lookbacks=[2], losses=["mape"], blocks=1, width=4)
+    models = {
+        freq: GroupModel(freq, default_seasonality(freq), horizon, Ensemble(config, horizon).eval())
+        for freq in freqs
+    }
+    return Forecaster(models, config, [80], "spread")
+
+
+@pytest.mark.parametrize(
+    ("freq", "second", "horizon"),
+    [
+        ("Y", "1971-01-01", 3), ("Y", "1971-01-01", 300), ("Q", "1970-04-01", 3), ("M", "1970-02-01", 3),
+        ("W-SUN", "1970-01-05", 3), ("D", "1970-01-02", 3), ("B", "1970-01-02", 3),
+        ("2B", "1970-01-05", 3), ("h", "1970-01-01 01:00:00", 3), ("15min", "1970-01-01 00:15:00", 3),
+        ("s", "1970-01-01 00:00:01", 3), ("100ms", "1970-01-01 00:00:00.100", 3),
+    ],
+)  # fmt: skip
+def test_the_example_of_every_frequency_is_served(freq, second, horizon):
+    forecaster = untrained(freq, horizon=horizon)
+    frame, params = example_request(forecaster)
+    assert frame["ds"][1] == second
+    assert 8 <= len(frame) / 2 <= 60
+    answer = serve_frame(forecaster, frame, params)
+    assert answer.groupby("unique_id").size().to_dict() == {"a": horizon, "b": horizon}
+    asked = DataConfig(freq=params["freq"] or None, holdout=False)
+    assert frame_to_data(frame, asked).groups[0].freq.removesuffix("-DEC") == freq
+    # A default would be taken for the frequency of every request.
+    assert params["freq"] == ("2B" if freq == "2B" else "")
+
+
+def test_the_example_has_a_frequency_that_needs_no_parameter():
+    frame, params = example_request(untrained("2B", "M"))
+    assert (frame["ds"][1], params["freq"]) == ("1970-02-01", "")
+
+
+def test_serving_loads_no_library_for_pictures_or_terminals(run_python):
+    code = "import sys, tasks.forecasting.serving; print({'matplotlib', 'rich'} & set(sys.modules))"
+    assert run_python(code).strip() == "set()"

@@ -9,7 +9,7 @@ import pytest
 from core.errors import ConfigError, DataError
 from tasks.forecasting.config import DataConfig
 from tasks.forecasting.data.load import load_data
-from tasks.forecasting.data.series import future_index, history_frame
+from tasks.forecasting.data.series import future_index
 from tasks.forecasting.data.tables import frame_to_data
 
 
@@ -56,8 +56,8 @@ def test_one_series_from_every_container_has_one_digest(read, tmp_path):
     assert read(wide.to_csv(index=False)).digest == digest
     wide.set_index("date").to_parquet(tmp_path / "wide.parquet")
     assert load_data(DataConfig(path=str(tmp_path / "wide.parquet"), horizon=2)).digest == digest
-    assert frame_to_data(frame, DataConfig(), horizon=2, holdout=True).digest == digest
-    assert frame_to_data(frame.assign(ds=DAYS.to_period("D")), DataConfig(), 2, holdout=True).digest == digest
+    assert frame_to_data(frame, DataConfig(horizon=2)).digest == digest
+    assert frame_to_data(frame.assign(ds=DAYS.to_period("D")), DataConfig(horizon=2)).digest == digest
 
 
 def test_decimal_commas_and_windows_text(read):
@@ -85,28 +85,28 @@ def test_decimal_commas_and_windows_text(read):
     ],
 )
 def test_forms_of_dates(times, first):
-    group = only(frame_to_data(long(list(times)), DataConfig(), horizon=2))
+    group = only(frame_to_data(long(list(times)), DataConfig(horizon=2, holdout=False)))
     assert str(group.starts[0]) == first
     assert len(group.history[0]) == 12
 
 
 def test_ambiguous_dates_are_said():
     times = [f"0{month}/0{day}/2024" for month, day in ((1, 1), (1, 2), (1, 3))]
-    data = frame_to_data(long(times), DataConfig(freq="D"), horizon=1)
+    data = frame_to_data(long(times), DataConfig(freq="D", horizon=1, holdout=False))
     assert str(only(data).starts[0]) == "2024-01-01"
     assert said(data, "month first")
 
 
 def test_zones_become_utc_or_local_dates():
     hours = pd.date_range("2024-03-30", periods=60, freq="h", tz="Europe/Berlin")  # the clock changes inside
-    data = frame_to_data(long(hours), DataConfig(), horizon=2)
+    data = frame_to_data(long(hours), DataConfig(horizon=2, holdout=False))
     assert only(data).freq == "h"
     assert str(only(data).starts[0]) == "2024-03-29 23:00"
     assert len(only(data).history[0]) == 60
     assert said(data, "converted to UTC")
     days = pd.date_range("2024-03-25", periods=12, freq="D", tz="Europe/Berlin")
     for times in (days, days.astype(str)):
-        data = frame_to_data(long(times), DataConfig(), horizon=2)
+        data = frame_to_data(long(times), DataConfig(horizon=2, holdout=False))
         assert str(only(data).starts[0]) == "2024-03-25"
         assert len(only(data).history[0]) == 12
         assert not said(data, "missing values")
@@ -188,13 +188,3 @@ def test_wrong_settings_are_named():
         load_data(DataConfig(name="wide"))
     with pytest.raises(ConfigError, match=r"data\.horizon"):
         load_data(DataConfig(horizon=0))
-
-
-def test_history_frame_reads_back(read):
-    group = only(read(CSV, holdout=False))
-    frame = history_frame(group, "id", "time", "value")
-    config = DataConfig(id_column="id", time_column="time", target_column="value")
-    again = only(frame_to_data(frame, config, horizon=2))
-    assert again.ids == group.ids
-    np.testing.assert_array_equal(again.history[0], group.history[0])
-    assert again.starts == group.starts
