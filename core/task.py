@@ -51,6 +51,8 @@ class Part:
     name: str
     learner: Learner
     source: BatchSource
+    note: str = ""
+    """What the task decided for it and the user should know, one line."""
 
 
 @dataclass
@@ -136,9 +138,9 @@ class Task(ABC):
     def baselines(self, config: Any, data: Any) -> dict[str, Evaluation]:
         """Scores the classical methods on the same held-out data; the first one decides about promotion."""
 
-    def notes(self, config: Any, data: Any) -> list[str]:
+    def notes(self, parts: list[Part]) -> list[str]:
         """Returns what the task decided before training and the user should know, one line each."""
-        return []
+        return [part.note for part in parts if part.note]
 
     @abstractmethod
     def figures(

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core.commands.load import load_predictor, make_folder
+from core.commands.load import load_predictor
 from core.commands.results import compare, make_console, print_results
+from core.files import make_folder
 from core.task import Evaluation, Task
 from core.train.hardware import keep_large_allocations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.commands.load import load_predictor, make_folder
+from core.commands.load import load_predictor
 from core.commands.results import make_console
+from core.files import make_folder
 from core.task import Task
 
 

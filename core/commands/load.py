@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, PackageError
+from core.errors import PackageError
 from core.track.package import load_package
 from core.track.resolve import fetch
 from core.track.store import resolve_uri
@@ -15,19 +14,6 @@ if TYPE_CHECKING:
 
     from core.task import Task
     from core.track.package import Package
-
-
-def make_folder(path: Path, option: str) -> Path:
-    """Makes a folder for results, before any work is done for it.
-
-    Raises:
-        ConfigError: A file stands in its way, or it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{option} {path} cannot be made a folder: {error.strerror}") from None
-    return path
 
 
 def load_predictor(task: Task, config: Any, console: Console) -> tuple[Package, Any]:

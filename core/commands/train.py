@@ -58,7 +58,7 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
         load_policy(task.name, config.promote)
         lines = [
             f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}",
-            *(f"           {note}" for note in [*data.notes, *task.notes(config, data)]),
+            *(f"           {note}" for note in [*data.notes, *task.notes(parts)]),
             f"device     {device}, {reason}, {torch.get_num_threads()} threads, {world.size} process(es)",
         ]
         for line in lines:
@@ -210,7 +210,7 @@ def _finish(
         samples.to_csv(run.folder / "samples.csv", index=False)
     for name, figure in task.figures(predictor, config, data, results):
         run.save_figure(name, figure)
-    notes = [*data.notes, *task.notes(config, data), *results["model"].notes]
+    notes = [*data.notes, *task.notes(parts), *results["model"].notes]
     report = write_report(run.folder, task, _public(config), data, rows, results, notes)
     baseline = next(name for name in results if name != "model")
 

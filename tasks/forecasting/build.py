@@ -84,20 +84,8 @@ def build_parts(config: ForecastingConfig, data: SeriesData) -> list[Part]:
             seed=config.seed,
         )
         learner = EnsembleLearner(ensemble, group.seasonality, split.ids, split.calibration)
-        parts.append(Part(group.name, learner, source))
+        parts.append(Part(group.name, learner, source, split.note))
     return parts
-
-
-def build_notes(config: ForecastingConfig, data: SeriesData) -> list[str]:
-    """Returns what the calibration holds out, and the size of the ensemble."""
-    splits = [split_for_calibration(g, config.intervals.calibration, config.seed) for g in data.groups]
-    model = resolve_model(config.model, data)
-    losses = model.losses or []
-    count = len(model.lookbacks) * len(losses) * model.repeats
-    return [
-        *(split.note for split in splits),
-        f"{count} members each: lookbacks {model.lookbacks} x losses {losses} x {model.repeats}",
-    ]
 
 
 def build_package(
@@ -123,7 +111,7 @@ def build_package(
             if np.isfinite(half_width).all():
                 tensors[f"{group.name}|half_width"] = torch.from_numpy(half_width)
     return Packaged(
-        config={"model": to_dict(resolve_model(config.model, data)), "groups": groups},
+        config={"model": to_dict(ensemble.config), "groups": groups},
         tensors=tensors,
         metadata={
             "levels": config.intervals.levels,

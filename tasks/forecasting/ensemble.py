@@ -42,7 +42,7 @@ class Ensemble(nn.Module):
 
     def __init__(self, config: EnsembleConfig, horizon: int, seed: int = 0) -> None:
         super().__init__()
-        self.horizon = horizon
+        self.config, self.horizon = config, horizon
         self.members = list_members(config, horizon)
         self.lookbacks = list(dict.fromkeys(member.lookback for member in self.members))
         self.groups = nn.ModuleList()

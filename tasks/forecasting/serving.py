@@ -10,6 +10,7 @@ import pandas as pd
 
 from core.config import to_dict
 from core.errors import ConfigError, DataError, SkipwayError
+from core.files import make_folder
 from tasks.forecasting.config import DataConfig, ForecastingPredictConfig
 from tasks.forecasting.data.frequency import following_stamps, parse_frequency, title
 from tasks.forecasting.data.load import load_data
@@ -49,8 +50,6 @@ def predict_files(forecaster: Forecaster, config: ForecastingPredictConfig) -> l
         DataError: The file cannot be used, or the folder holds no table.
     """
     from rich.progress import track
-
-    from core.commands.load import make_folder
 
     assert config.input is not None and config.output is not None
     if config.plot_series and not config.plot:
@@ -93,8 +92,6 @@ def _stem(path: Path) -> str:
 def _predict_file(
     forecaster: Forecaster, config: ForecastingPredictConfig, source: Path, target: Path, plot: str | None
 ) -> None:
-    from core.commands.load import make_folder
-
     if target.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--output {target}: write a .csv or a .parquet file")
     make_folder(target.parent, "--output")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from core.errors import ConfigError
 from core.task import Evaluation, Packaged, Part, Task
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from core.track.package import Package
     from tasks.forecasting.data.series import SeriesData
+    from tasks.forecasting.ensemble import Ensemble
     from tasks.forecasting.forecaster import Forecaster
 
 
@@ -85,11 +86,12 @@ class Forecasting(Task):
             )
         return build_parts(config, data)
 
-    def notes(self, config: ForecastingConfig, data: SeriesData) -> list[str]:
-        """Calibration windows and ensemble size."""
-        from tasks.forecasting.build import build_notes
-
-        return build_notes(config, data)
+    def notes(self, parts: list[Part]) -> list[str]:
+        """Calibration windows of each frequency, and the size of the ensemble."""
+        ensemble = cast("Ensemble", parts[0].learner.model)  # the same members for every frequency
+        model, losses = ensemble.config, list(dict.fromkeys(member.loss for member in ensemble.members))
+        size = f"{len(ensemble.members)} members each: lookbacks {model.lookbacks} x losses {losses} x {model.repeats}"
+        return [*super().notes(parts), size]
 
     def package(self, config: ForecastingConfig, data: SeriesData, learners: dict[str, Any]) -> Packaged:
         """Weights, calibrated intervals, and what rebuilds the forecaster."""

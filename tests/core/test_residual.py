@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from branches import Doubly, Times
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -18,27 +19,6 @@ from core.residual import (
     drop_path_rates,
     list_rules,
 )
-
-
-class Times(nn.Module):
-    def __init__(self, factor):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x):
-        return self.factor * x
-
-
-class Doubly(nn.Module):
-    """Takes ``rate * x`` off the stream and forecasts ``10 * x``, as a block of N-BEATS does."""
-
-    def __init__(self, rate):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x):
-        return -self.rate * x, 10 * x
-
 
 ONE = torch.ones(1, 1)
 

@@ -6,31 +6,12 @@ import pickle
 
 import pytest
 import torch
+from branches import Doubly, Times
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from core import nd
 from core.residual import Residual, ResidualChain, Rule, RuleSpec
-
-
-class Times(nn.Module):
-    def __init__(self, factor):
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, x):
-        return self.factor * x
-
-
-class Doubly(nn.Module):
-    """Takes ``rate * x`` off the stream and forecasts ``10 * x``, as a block of N-BEATS does."""
-
-    def __init__(self, rate):
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x):
-        return -self.rate * x, 10 * x
 
 
 class Ladder(Rule):
