@@ -63,7 +63,8 @@ def choose_precision(name: str, device: torch.device) -> tuple[torch.dtype, str]
 def keep_large_allocations() -> bool:
     """Tells glibc to keep large freed blocks instead of returning them to the kernel after each operation.
 
-    Large activations are otherwise mapped and faulted in again by every layer. Costs about 300 MB of memory;
+    Activations over 32 MB are otherwise mapped and faulted in again by every layer. It costs memory (measured by
+    ``benchmarks/allocator.py``);
     returns whether it took effect. The environment variable ``SKIPWAY_MALLOC=default`` turns it off.
     """
     if platform.system() != "Linux" or os.environ.get("SKIPWAY_MALLOC") == "default":
