@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from core.errors import ConfigError
 
@@ -57,3 +58,38 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+
+def keyword_options(entry: Callable[..., Any]) -> dict[str, Any]:
+    """Returns the keyword-only arguments of a function or class, and their defaults."""
+    parameters = inspect.signature(entry).parameters.values()
+    return {option.name: option.default for option in parameters if option.kind is option.KEYWORD_ONLY}
+
+
+def check_options(what: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks the names and types of options against the defaults.
+
+    Args:
+        what: Whose options they are, for the message: ``"residual rule 'scaled'"``.
+        known: Every option and its default; the default's type is the option's. None allows any value.
+        options: What the user gave.
+
+    Returns:
+        The options; a list, as YAML has it, becomes a tuple where the default is one.
+
+    Raises:
+        ConfigError: An option is unknown or of the wrong type.
+    """
+    checked = {}
+    for option, value in options.items():
+        if option not in known:
+            allowed = f"Options: {', '.join(known)}" if known else "It has no options"
+            raise ConfigError(f"{what} has no option {option!r}.{nearest(option, known)} {allowed}")
+        wanted = type(known[option])
+        if wanted is tuple and isinstance(value, list):
+            value = tuple(value)
+        fits = isinstance(value, (int, float) if wanted is float else wanted)
+        if known[option] is not None and (not fits or isinstance(value, bool) != (wanted is bool)):
+            raise ConfigError(f"{what}: {option} takes {wanted.__name__}, not {value!r}")
+        checked[option] = value
+    return checked

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from core.errors import ConfigError
-from core.registry import nearest
+from core.registry import check_options, keyword_options
 from core.residual.rule import Rule, RuleSpec
 from core.residual.rules import RULES
 
@@ -22,8 +20,7 @@ def rule_options(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such rule.
     """
-    parameters = inspect.signature(RULES[name]).parameters.values()
-    return {option.name: option.default for option in parameters if option.kind is option.KEYWORD_ONLY}
+    return keyword_options(RULES[name])
 
 
 def create_rule(
@@ -33,6 +30,7 @@ def create_rule(
     index: int = 1,
     depth: int = 1,
     dims: int = 2,
+    history: tuple[int, ...] = (),
     **options: Any,
 ) -> Rule:
     """Builds a residual rule.
@@ -43,20 +41,12 @@ def create_rule(
         index: Position of the block among all residual blocks, from 1.
         depth: Number of residual blocks in the network.
         dims: Spatial axes of the features ``(B, C, *spatial)``; 0 for plain features ``(B, C)``.
+        history: Channels of the streams before each earlier change of geometry, newest first.
         **options: The rule's own options, see :func:`rule_options`.
 
     Raises:
         ConfigError: The rule or an option is unknown, or a value is out of range.
     """
-    known = rule_options(name)
-    for option, value in options.items():
-        if option not in known:
-            allowed = f"Options: {', '.join(known)}" if known else "It has no options"
-            raise ConfigError(
-                f"residual rule {name!r} has no option {option!r}.{nearest(option, known)} {allowed}"
-            )
-        wanted = type(known[option])
-        if not isinstance(value, (int, float) if wanted is float else wanted) or isinstance(value, bool):
-            raise ConfigError(f"residual rule {name!r}: {option} takes {wanted.__name__}, not {value!r}")
-    spec = RuleSpec(channels=channels, index=index, depth=depth, dims=dims)
+    options = check_options(f"residual rule {name!r}", rule_options(name), options)
+    spec = RuleSpec(channels=channels, index=index, depth=depth, dims=dims, history=history)
     return RULES[name](spec, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -31,11 +31,15 @@ class Residual(nn.Module):
 
     A shortcut changes the geometry of the stream, so that whatever a rule keeps from earlier blocks no longer
     fits. It therefore ends one chain and begins the next: the branch reads ``x = rule.close(stream)`` and its
-    update is merged into ``rule.open(shortcut(x))``. For pointwise rules, whose open and close do nothing,
-    this is ``rule(shortcut(x), branch(x))``.
+    update is merged into ``rule.reopen(shortcut(x), stream)``. For pointwise rules this is
+    ``rule(shortcut(x), branch(x))``.
+
+    A block of a network derives from this class and gives its branch as a method, so that its layers keep the
+    names that published weights have (:mod:`core.residual.blocks`).
 
     Args:
-        branch: Maps ``(B, C, *spatial)`` to an update in the shape that the shortcut gives.
+        branch: Maps ``(B, C, *spatial)`` to an update in the shape that the shortcut gives; ``None`` if the
+            class has a method ``branch``.
         rule: Name of a rule with default options, or a rule.
         shortcut: Projection where the branch changes width or resolution; ``None`` keeps the stream.
         act: Activation after the merge, as in the original (post-activation) ResNet; ``None`` for none.
@@ -49,9 +53,11 @@ class Residual(nn.Module):
         ConfigError: The rule is unknown, or a value is out of range.
     """
 
+    branch: Callable[[Tensor], Any]
+
     def __init__(
         self,
-        branch: nn.Module,
+        branch: nn.Module | None,
         rule: str | Rule = "add",
         shortcut: nn.Module | None = None,
         act: nn.Module | None = None,
@@ -64,22 +70,30 @@ class Residual(nn.Module):
         super().__init__()
         if isinstance(rule, str):
             rule = create_rule(rule, channels=channels, index=index, depth=depth, dims=dims)
-        self.branch = branch
+        if branch is not None:
+            self.branch = branch
+        self.downsample = shortcut  # named as in torchvision and timm, whose weights have to fit
         self.rule = rule
-        self.shortcut = shortcut
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.act = act
+
+    def shared(self, x: Tensor) -> Tensor:
+        """What branch and shortcut both read where there is a shortcut, ``(B, C, *spatial)``.
+
+        Pre-activation blocks apply their first norm and activation here (He et al., arXiv:1603.05027).
+        """
+        return x
 
     def forward(self, stream: Any) -> Any:
         """Returns the next stream, or ``(stream, *side)`` when the branch has side outputs.
 
         For pointwise rules the stream is a tensor ``(B, C, *spatial)``.
         """
-        if self.shortcut is None:
+        if self.downsample is None:
             branch_input, state = self.rule.prepare(stream)
         else:
-            branch_input = self.rule.close(stream)
-            _, state = self.rule.prepare(self.rule.open(self.shortcut(branch_input)))
+            branch_input = self.shared(self.rule.close(stream))
+            _, state = self.rule.prepare(self.rule.reopen(self.downsample(branch_input), stream))
         update, side = split_side(self.branch(branch_input))
         stream = self.rule.merge(self.drop_path(update), state)
         if self.act is not None:
@@ -87,7 +101,7 @@ class Residual(nn.Module):
         return (stream, *side) if side else stream
 
 
-class ResidualChain(nn.Module):
+class ResidualChain(nn.ModuleList):
     """Residual blocks in a row, between the opening and the closing of their stream.
 
     Pointwise rules work in any container; stream and history rules need this one, or the same two calls.
@@ -97,19 +111,22 @@ class ResidualChain(nn.Module):
     """
 
     def __init__(self, blocks: Iterable[Residual]) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
+        super().__init__(blocks)
 
     def forward(self, x: Tensor) -> Any:
         """Maps features to features, ``(B, C, *spatial)``.
 
         Side outputs follow in the order of the blocks: ``(x, *side of the first block, ..., *of the last)``.
         """
-        blocks = cast("list[Residual]", list(self.blocks))
-        stream = blocks[0].rule.open(x)
-        sides: list[Any] = []
-        for block in blocks:
-            stream, side = split_side(block(stream))
-            sides.extend(side)
+        blocks = cast("list[Residual]", list(self))
+        stream, sides = self.run(blocks[0].rule.open(x))
         x = blocks[-1].rule.close(stream)
         return (x, *sides) if sides else x
+
+    def run(self, stream: Any) -> tuple[Any, list[Any]]:
+        """Maps an open stream to a stream, for chains that follow each other; returns it and side outputs."""
+        sides: list[Any] = []
+        for block in self:
+            stream, side = split_side(block(stream))
+            sides.extend(side)
+        return stream, sides

@@ -32,6 +32,8 @@ class RuleSpec:
         index: Position l of the block among all residual blocks, from 1 to ``depth``.
         depth: Number L of residual blocks in the network.
         dims: Spatial axes of the features ``(B, C, *spatial)``, 0 to 3; 0 means plain features ``(B, C)``.
+        history: Channels of the streams before each earlier shortcut that changed the geometry, newest first;
+            only rules that reach across stages need it.
 
     Raises:
         ConfigError: A number is out of its range.
@@ -41,6 +43,7 @@ class RuleSpec:
     index: int = 1
     depth: int = 1
     dims: int = 2
+    history: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dims not in (0, 1, 2, 3):
@@ -80,6 +83,15 @@ class Rule(nn.Module, ABC):
     def open(self, x: Tensor) -> Any:
         """Starts a chain of residual blocks: turns features ``(B, C, *spatial)`` into a stream."""
         return x
+
+    def reopen(self, x: Tensor, stream: Any) -> Any:
+        """Starts the next chain where a shortcut changed the geometry.
+
+        Args:
+            x: The shortcut's output ``(B, C, *spatial)``.
+            stream: The stream before the shortcut, in the old geometry. Most rules forget it.
+        """
+        return self.open(x)
 
     def close(self, stream: Any) -> Tensor:
         """Ends a chain of residual blocks: turns a stream back into features ``(B, C, *spatial)``."""

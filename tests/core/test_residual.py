@@ -68,8 +68,8 @@ def test_parameters_are_named_after_their_part():
         "branch.weight",
         "branch.bias",
         "rule.gamma",
-        "shortcut.weight",
-        "shortcut.bias",
+        "downsample.weight",
+        "downsample.bias",
         "act.weight",
     }
 
