@@ -31,18 +31,32 @@ class TrainConfig:
         epochs: Passes over the data, for tasks that have epochs; used when steps is not given.
         batch_size: Samples in a step, over all processes.
         lr: Peak learning rate.
-        optimizer: adam, adamw or sgd (Nesterov momentum 0.9).
-        weight_decay: Decoupled for adamw, L2 for the others; never on vectors (norms, biases).
+        optimizer: adam, adamw, sgd (Nesterov momentum 0.9), or lamb for large batches.
+        weight_decay: Decoupled for adamw, part of the scaled step for lamb, L2 for the others; never on vectors
+            (norms, biases).
         schedule: constant, cosine (to zero), or thirds (halved after each third of the steps).
         warmup_steps: Steps of linear warm-up.
         grad_clip: Largest gradient norm; each member of an ensemble is clipped on its own.
         accumulate: Batches that are summed into one step.
         grad_noise: Scale eta of Gaussian gradient noise with variance eta / (1 + step)^0.55; 0 is off.
         ema: Decay of an exponential moving average of the weights, which is then what is kept.
+        ema_warmup: Use the smaller of that decay and (1 + t) / (10 + t) after t steps.
+        drop_path_schedule: Whether residual updates are dropped at their rate from the start (constant), or at a
+            rate that grows over the steps from 0 to it (linear).
+        orthonormal: Weight of the penalty that makes the rows of weight matrices orthonormal; 0 is off.
+        gate_cost: Cost of an open gate, for models with the rule gated: weight of the gates' mean probability to
+            be open; 0 is off.
+        teacher: Trained model of the task whose outputs are learned too: models:/NAME/VERSION, a run's folder or
+            a package's folder.
+        teacher_weight: Share of the teacher in the loss, from 0 to 1.
+        teacher_distance: kl between class probabilities, mse between outputs, or relative (mse over the mean
+            square of the teacher's output, for data of many scales).
+        teacher_temperature: Softens the class probabilities of kl.
         precision: auto picks bf16 or fp32 from the hardware and says so.
         device: auto, cpu, cuda or cuda:N.
         compile: Compile the model with torch.compile before training.
-        recompute: Recompute residual branches in the backward pass instead of keeping them (less memory).
+        recompute: What the backward pass computes again instead of keeping it: none, residual branches, or
+            segments of sqrt(n) of the n blocks in a row (least memory).
         log_every: Steps between two entries of the training curves.
         validate_every: Steps between two validations; 0 validates only when patience asks for it.
         patience: Validations without a better value before training stops early; 0 is off.
@@ -58,7 +72,7 @@ class TrainConfig:
     epochs: int | None = None
     batch_size: int = 32
     lr: float = 1e-3
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
     weight_decay: float = 0.0
     schedule: Literal["constant", "cosine", "thirds"] = "cosine"
     warmup_steps: int = 0
@@ -66,10 +80,18 @@ class TrainConfig:
     accumulate: int = 1
     grad_noise: float = 0.0
     ema: float | None = None
+    ema_warmup: bool = False
+    drop_path_schedule: Literal["constant", "linear"] = "constant"
+    orthonormal: float = 0.0
+    gate_cost: float = 0.0
+    teacher: str | None = None
+    teacher_weight: float = 0.5
+    teacher_distance: Literal["kl", "mse", "relative"] = "kl"
+    teacher_temperature: float = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
     compile: bool = False
-    recompute: bool = False
+    recompute: Literal["none", "branches", "segments"] = "none"
     log_every: int = 10
     validate_every: int = 0
     patience: int = 0
@@ -351,6 +373,8 @@ AT_LEAST = {
     "weight_decay": 0,
     "warmup_steps": 0,
     "grad_noise": 0,
+    "orthonormal": 0,
+    "gate_cost": 0,
     "validate_every": 0,
     "patience": 0,
     "checkpoint_minutes": 0,
@@ -365,7 +389,7 @@ def check_train(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not value >= least:
             raise ConfigError(f"--train.{name} {value} is too small; use {least} or more")
-    for name in ("lr", "grad_clip"):
+    for name in ("lr", "grad_clip", "teacher_temperature"):
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise ConfigError(f"--train.{name} {value} is too small; use a number above 0")
@@ -377,6 +401,17 @@ def check_train(config: TrainConfig) -> None:
         raise ConfigError(
             f"--train.ema {config.ema} is not a decay; use a number from 0 to below 1, such as 0.999"
         )
+    if config.ema_warmup and config.ema is None:
+        raise ConfigError("--train.ema_warmup has no moving average to warm up; set --train.ema too")
+    if not 0 <= config.teacher_weight <= 1:
+        raise ConfigError(
+            f"--train.teacher_weight {config.teacher_weight} is not a share; use a number from 0 to 1"
+        )
+    for name in ("teacher", "gate_cost"):
+        if getattr(config, name) and config.compile:
+            raise ConfigError(
+                f"--train.{name} listens to modules that --train.compile hides; use one of them"
+            )
     if config.max_time is not None:
         parse_duration(config.max_time)
 

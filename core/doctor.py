@@ -101,11 +101,11 @@ def check_training() -> tuple[bool, str, str]:
     """Makes one training step with every residual rule."""
     import torch
 
-    from core.residual import Residual, create_rule, list_rules
+    from core.residual import Residual, ResidualChain, create_rule, list_rules
 
     for name in list_rules():
         block = Residual(torch.nn.Conv1d(4, 4, 3, padding=1), rule=create_rule(name, channels=4, dims=1))
-        block(torch.randn(2, 4, 8)).square().sum().backward()
+        ResidualChain([block])(torch.randn(2, 4, 8)).square().sum().backward()
     return True, "training", f"forward and backward with {len(list_rules())} residual rules"
 
 

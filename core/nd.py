@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,8 @@ POOLS.register("adaptive_max")((nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.A
 POOLS.register("adaptive_avg")((nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d))
 
 NORMS: Registry[Callable[[int, int], nn.Module]] = Registry("normalisation")
+
+ACTS: Registry[Callable[[bool], nn.Module]] = Registry("activation")
 
 
 def check_dims(dims: int) -> int:
@@ -65,19 +69,49 @@ def pool(name: str, dims: int) -> type[nn.Module]:
     return POOLS[name][check_dims(dims) - 1]
 
 
-def norm(name: str, dims: int, channels: int) -> nn.Module:
+def norm(name: str, dims: int, channels: int, eps: float | None = None) -> nn.Module:
     """Returns a normalisation of ``(B, C, *spatial)`` with learned scale and shift.
 
     Args:
         name: ``batch``, ``instance``, ``group`` (32 groups, or the largest divisor of 32 that divides C),
-            ``layer`` (over the channels of each position) or ``none``.
+            ``layer`` (over the channels of each position), ``bias`` (one learned number that is added, in
+            place of a norm) or ``none``.
         dims: Spatial axes, 1 to 3.
         channels: C.
+        eps: Added to the variance before its root; ``None`` is PyTorch's 1e-5.
 
     Raises:
-        ConfigError: The name is unknown or ``dims`` is out of range.
+        ConfigError: The name is unknown, or ``dims`` or ``eps`` is out of range.
     """
-    return NORMS[name](check_dims(dims), channels)
+    return with_eps(NORMS[name](check_dims(dims), channels), eps)
+
+
+def with_eps(layers: nn.Module, eps: float | None) -> nn.Module:
+    """Returns ``layers`` after it has set the epsilon of every norm in them; ``None`` leaves them as they are.
+
+    Raises:
+        ConfigError: ``eps`` is out of range.
+    """
+    if eps is not None:
+        if not isinstance(eps, (int, float)) or not eps > 0:
+            raise ConfigError(f"eps of a normalisation must be above 0, not {eps!r}")
+        for layer in layers.modules():
+            if hasattr(layer, "eps"):
+                layer.eps = eps  # type: ignore[assignment]  # a number in every norm of PyTorch
+    return layers
+
+
+def act(name: str, inplace: bool = False) -> nn.Module:
+    """Returns an activation, the same for every number of axes.
+
+    Args:
+        name: One of ``relu, relu6, leaky_relu, gelu, silu, elu, hardswish, mish, prelu, none``.
+        inplace: Overwrite the input where that saves memory. Only for inputs that nothing else reads.
+
+    Raises:
+        ConfigError: The name is unknown.
+    """
+    return ACTS[name](inplace)
 
 
 def interpolation(dims: int) -> str:
@@ -93,6 +127,21 @@ def memory_format(ndim: int) -> torch.memory_format:
     """
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     return formats.get(ndim, torch.contiguous_format)
+
+
+class ScalarBias(nn.Module):
+    """Adds one learned number, 0 at the start: what is left of a norm in Fixup (arXiv:1901.09321, section 3)."""
+
+    lr_scale: ClassVar[float] = 0.1
+    """Its learning rate as a fraction of the network's, as in the authors' code (:mod:`core.train.optim`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns ``x + bias``, ``(B, C, *spatial)``."""
+        return x + self.bias
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -123,6 +172,33 @@ def _layer(dims: int, channels: int) -> nn.Module:
     return ChannelNorm(channels)
 
 
+@NORMS.register("bias")
+def _bias(dims: int, channels: int) -> nn.Module:
+    return ScalarBias()
+
+
 @NORMS.register("none")
 def _none(dims: int, channels: int) -> nn.Module:
     return nn.Identity()
+
+
+# The others gain nothing in place: their gradient needs the input.
+ACTS.register("relu")(nn.ReLU)
+ACTS.register("relu6")(nn.ReLU6)
+ACTS.register("leaky_relu")(partial(nn.LeakyReLU, 0.01))
+
+
+def _out_of_place(layer: type[nn.Module]) -> Callable[[bool], nn.Module]:
+    def build(inplace: bool) -> nn.Module:
+        return layer()
+
+    return build
+
+
+ACTS.register("gelu")(_out_of_place(nn.GELU))
+ACTS.register("silu")(_out_of_place(nn.SiLU))
+ACTS.register("elu")(_out_of_place(nn.ELU))
+ACTS.register("hardswish")(_out_of_place(nn.Hardswish))
+ACTS.register("mish")(_out_of_place(nn.Mish))
+ACTS.register("prelu")(_out_of_place(nn.PReLU))
+ACTS.register("none")(_out_of_place(nn.Identity))

@@ -18,6 +18,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import nn
 
     from core.registry import Registry
     from core.track.package import Package
@@ -130,6 +131,17 @@ class Task(ABC):
     def predictor(self, package: Package) -> Any:
         """Rebuilds the trained model from a package, ready to predict."""
 
+    def modules(self, package: Package) -> dict[str, nn.Module]:
+        """Rebuilds the network of each part from a package, for ``--train.teacher``.
+
+        Returns:
+            Part name to a trained module with the interface of the part's ``learner.model``.
+
+        Raises:
+            ConfigError: The task has no such networks.
+        """
+        raise ConfigError(f"--train.teacher: the task {self.name} cannot learn from a teacher; leave it off")
+
     @abstractmethod
     def evaluate(self, predictor: Any, config: Any, data: Any) -> Evaluation:
         """Scores a predictor on the held-out data."""
@@ -162,7 +174,10 @@ class Task(ABC):
 
     @abstractmethod
     def export(self, predictor: Any, folder: Path, format: str) -> list[Path]:
-        """Writes ``onnx`` or ``pt2`` programs and checks that they give the predictor's output."""
+        """Writes ``onnx`` or ``pt2`` programs and checks that they give the predictor's output.
+
+        Networks go through :func:`core.compress.deploy.deploy` first.
+        """
 
 
 def load_task(name: str) -> Task:

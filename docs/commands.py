@@ -27,6 +27,9 @@ def main() -> None:
     for task in task_names():
         for command in DESCRIPTIONS:
             print(f"## {command} ({task})\n{block(f'tasks.{task}.{command}', '--help')}")
+    print(f"## Comparing residual rules\n{block('tasks.compare', '--task', 'forecasting', '--help')}")
+    print(f"## Backbones\n{block('core.backbones', '--help')}")
+    print(f"## Compression\n{block('core.compress', 'shrink', '--help')}")
     print(f"## Registry\n{block('core.track', '--help')}")
 
 

@@ -13,8 +13,9 @@ from core.cli import DESCRIPTIONS
 from core.cli import main as run_command
 from core.errors import SkipwayError
 from core.task import load_task
+from tasks import compare
 
-USAGE = f"usage: python -m tasks [{'|'.join(DESCRIPTIONS)}] TASK [options]"
+USAGE = f"usage: python -m tasks [{'|'.join([*DESCRIPTIONS, 'compare'])}] TASK [options]"
 
 
 def task_names() -> list[str]:
@@ -22,8 +23,18 @@ def task_names() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(tasks.__path__) if module.ispkg]
 
 
+def backbones_by_family() -> dict[str, list[str]]:
+    """Returns the names of all backbones under the name of their family's class."""
+    from core.backbones import BACKBONES
+
+    families: dict[str, list[str]] = {}
+    for name in BACKBONES:
+        families.setdefault(BACKBONES[name].model.__name__, []).append(name)
+    return families
+
+
 def print_listing() -> None:
-    """Prints tasks, models, data sets and residual rules."""
+    """Prints tasks, models, data sets, backbones and residual rules."""
     from core.residual import list_rules
 
     print(USAGE)
@@ -35,6 +46,10 @@ def print_listing() -> None:
             print(f"  data      {data:10} {text}")
         for lines in task.examples.values():
             print(f"  example   {lines[0]}")
+        print(f"  example   python -m tasks.compare --task {name} --rules add,laurel_rw --seeds 3")
+    print("\nbackbones, in 1-D, 2-D and 3-D, for create_backbone(name); costs: python -m core.backbones")
+    for module, names in backbones_by_family().items():
+        print(f"  {module:12} {', '.join(names)}")
     print(f"\nresidual rules, for every model by --model.rule:\n  {', '.join(list_rules())}")
 
 
@@ -44,6 +59,8 @@ def main() -> int:
     if not words:
         print_listing()
         return 0
+    if words[0] == "compare" and len(words) > 1:
+        return compare.main(["--task", *words[1:]])
     if words[0] not in DESCRIPTIONS or len(words) < 2:
         print(USAGE, file=sys.stdout if words[0] in ("-h", "--help") else sys.stderr)
         return 0 if words[0] in ("-h", "--help") else 2

@@ -84,7 +84,8 @@ def test_every_dependency_is_pinned_and_no_file_names_an_index():
 
 def test_importing_core_is_light(run_python):
     heavy = "torchvision, monai, timm, segmentation_models_pytorch, torchmetrics, lightning, mlflow, gluonts"
-    code = f"import sys, core, core.residual; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
+    parts = "core, core.residual, core.backbones, core.compress"
+    code = f"import sys, {parts}; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
     assert run_python(code).strip() == "[]"
 
 
@@ -96,5 +97,5 @@ def test_doctor_finds_nothing_wrong(run_python):
 
 def test_the_listing_names_tasks_models_and_rules(run_python):
     text = run_python("import sys; sys.argv[1:] = []; from tasks.__main__ import main; main()")
-    for word in ("forecasting", "nbeats_interpretable", "tourism", "orthogonal"):
+    for word in ("forecasting", "nbeats_interpretable", "tourism", "orthogonal", "resnet50", "cspnext"):
         assert word in text

@@ -3,58 +3,61 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
 from core.commands.results import compare, make_console, print_results
 from core.config import dump_config, flatten, parse_duration, per_part, to_dict
-from core.errors import ConfigError, Interrupted, TrainingError
+from core.errors import ConfigError, Interrupted, PackageError, TrainingError
 from core.report.html import write_report
 from core.task import Evaluation, Part, Task
 from core.track.package import Package, load_package, save_package
 from core.track.promotion import load_policy
 from core.track.registry import register
-from core.track.run import NullRun, Run
+from core.track.resolve import fetch
+from core.track.run import Nested, NullRun, Run
 from core.track.store import prepare, public_uri, resolve_uri
 from core.train import distributed
+from core.train.distill import distilled
 from core.train.hardware import choose_device, choose_precision, keep_large_allocations
 from core.train.loop import Observer, Trainer
-from core.train.memory import recompute_branches
+from core.train.memory import recompute
 from core.train.seeds import derive_seed, seed_everything
 from core.train.signals import StopSignals, interruptible
 
 SYSTEM_SECONDS = 10.0  # between two readings of the machine's load
 
 
-def run(task: Task, config: Any, resume: str | None = None) -> int:
+def run(task: Task, config: Any, resume: str | None = None, nested: Nested | None = None) -> int:
     """Trains one model; returns 0, or raises a :class:`core.errors.SkipwayError`.
 
     Args:
         task: The task.
         config: Its configuration.
         resume: Folder of a run to continue.
+        nested: What the run has to do with a parent run, and who follows it.
     """
     if config.train.tune_allocator:
         keep_large_allocations()
     device = choose_device(config.train.device)
     dtype, reason = choose_precision(config.train.precision, device)
     world = distributed.start(device)
-    console = make_console(quiet=not world.is_main)
+    console = make_console(quiet=nested is not None or not world.is_main)
     seed_everything(config.seed, deterministic=config.train.deterministic)
     try:
         # Data and model are checked before a run exists, so that a typo leaves nothing behind.
         data = task.load(config)
-        parts = task.parts(config, data)
+        parts, steps = build_parts(task, config, data)
+        teachers = _teachers(task, config, parts)
         metric = task.primary_metric(config, data)
-        steps = {part.name: _total_steps(part, config) for part in parts}
-        if config.train.recompute:
-            for part in parts:
-                recompute_branches(part.learner)
         load_policy(task.name, config.promote)
         lines = [
             f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}",
@@ -63,14 +66,27 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
         ]
         for line in lines:
             console.print(line, markup=False)
-        run = _open_run(task, config, data, resume, world, console)
+        run = _open_run(task, config, data, resume, world, console, nested)
         try:
             with interruptible():
-                _fit(parts, config, run, console, steps=steps, device=device, dtype=dtype)
+                advance = nested.advance if nested else None
+                _fit(
+                    parts,
+                    config,
+                    run,
+                    console,
+                    steps=steps,
+                    teachers=teachers,
+                    device=device,
+                    dtype=dtype,
+                    advance=advance,
+                )
                 if isinstance(run, Run):
                     _finish(task, config, data, parts, run, console, metric)
         except BaseException as error:
             run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
+            if nested is not None:  # the one that follows it says how to go on
+                raise
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(f"interrupted; continue with --resume {run.folder}") from None
             if isinstance(error, Interrupted | TrainingError):
@@ -81,8 +97,43 @@ def run(task: Task, config: Any, resume: str | None = None) -> int:
         distributed.stop()
 
 
+def build_parts(task: Task, config: Any, data: Any) -> tuple[list[Part], dict[str, int]]:
+    """Builds the parts of a run, and the number of optimiser steps of each by its name.
+
+    Raises:
+        ConfigError: The configuration does not fit the model, the data or the loop.
+    """
+    parts = task.parts(config, data)
+    steps = {part.name: _total_steps(part, config) for part in parts}
+    for part in parts:
+        recompute(part.learner, config.train.recompute)
+    return parts, steps
+
+
+def _teachers(task: Task, config: Any, parts: list[Part]) -> dict[str, nn.Module]:
+    """Returns the network that each part learns from; empty without ``--train.teacher``."""
+    where = config.train.teacher
+    if where is None:
+        return {}
+    package = load_package(fetch(where, resolve_uri(config.tracking)))
+    if package.task != task.name:
+        raise PackageError(f"{where} is a model of the task {package.task}, not of {task.name}")
+    teachers = task.modules(package)
+    if missing := [part.name for part in parts if part.name not in teachers]:
+        raise ConfigError(
+            f"--train.teacher {where} has no model for {missing[0]}; it has {', '.join(teachers)}"
+        )
+    return teachers
+
+
 def _open_run(
-    task: Task, config: Any, data: Any, resume: str | None, world: distributed.World, console: Console
+    task: Task,
+    config: Any,
+    data: Any,
+    resume: str | None,
+    world: distributed.World,
+    console: Console,
+    nested: Nested | None,
 ) -> Run | NullRun:
     """Opens the run on rank 0; the others learn its folder.
 
@@ -95,7 +146,12 @@ def _open_run(
     if uri is not None:
         prepare(uri)  # a store that cannot be used is told before there is a run
     root = Path(config.output)
-    run = Run.open(root, resume, uri, task.name) if resume else Run.create(task.name, root, uri)
+    if resume:
+        run = Run.open(root, resume, uri, task.name)
+    else:
+        name, tags = (nested.name, nested.tags) if nested else ("", {})
+        run = Run.create(task.name, root, uri, name=name, tags=tags)
+    run.keep_checkpoints = nested is None  # of a comparison they would be most of what it writes and uploads
     if resume and run.record.status == "FINISHED":
         raise ConfigError(f"run {run.id} is finished; --config {run.folder / 'config.yaml'} repeats it")
     if any(known["digest"] != data.digest for known in run.record.datasets):
@@ -106,9 +162,11 @@ def _open_run(
     console.print(f"tracking   {public_uri(uri) if uri else 'off'}", markup=False, soft_wrap=True)
     run.save_config(dump_config(_public(config)))
     run.start(seed=config.seed, system_metrics=SYSTEM_SECONDS)
-    run.log_params(flatten(to_dict(_public(config))))
+    run.log_params(flatten(to_dict(_public(config))) | (nested.params if nested else {}))
     run.log_dataset(data.name, data.size, data.digest, "training and test")
     distributed.broadcast_text(str(run.folder))
+    if nested:
+        nested.opened(run)
     return run
 
 
@@ -126,6 +184,8 @@ def _fit(
     steps: dict[str, int],
     device: torch.device,
     dtype: torch.dtype,
+    teachers: Mapping[str, nn.Module] = MappingProxyType({}),
+    advance: Callable[[int, int], None] | None = None,
 ) -> None:
     """Fits the parts in turn under one progress bar; parts that a resumed run has finished are skipped."""
     limit = config.train.max_time
@@ -143,8 +203,10 @@ def _fit(
         for part in parts:
             prefix = f"{part.name}/" if len(parts) > 1 else ""
 
-            def advance(done: int, total: int, name: str = part.name, before: int = before) -> None:
+            def show(done: int, total: int, name: str = part.name, before: int = before) -> None:
                 progress.update(bar, completed=before + done, description=name)
+                if advance is not None:
+                    advance(before + done, sum(steps.values()))
 
             def log(values: dict[str, float], step: int, prefix: str = prefix) -> None:
                 progress.update(bar, loss=f"loss {values['loss']:.4g}" if "loss" in values else "")
@@ -153,6 +215,8 @@ def _fit(
             learner = part.learner.to(device)
             if config.train.compile:
                 learner.compile()
+            if part.name in teachers:
+                learner = distilled(learner, teachers[part.name].to(device), config.train)
             deadline = None
             if end is not None:
                 share = steps[part.name] / (sum(steps.values()) - before)
@@ -165,7 +229,7 @@ def _fit(
                 total_steps=steps[part.name],
                 dtype=dtype,
                 seed=derive_seed(config.seed, part.name),
-                observer=Observer(advance, log),
+                observer=Observer(show, log),
                 deadline=deadline,
                 stop=stop,
             )

@@ -1,6 +1,8 @@
-"""Dropping whole updates in training: the mask, the module around a branch, and its schedule over depth."""
+"""Dropping whole updates in training: the mask, the module around a branch, its schedules over depth and time."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +36,9 @@ class DropPath(nn.Module):
     Args:
         rate: Probability that a sample's update is dropped, in [0, 1).
 
+    Attributes:
+        drop_scale: Fraction of the rate that applies now, see :func:`set_drop_scale`.
+
     Raises:
         ConfigError: ``rate`` is out of range.
     """
@@ -42,18 +47,36 @@ class DropPath(nn.Module):
         super().__init__()
         if not 0 <= rate < 1:
             raise ConfigError(f"the drop path rate must be in [0, 1), not {rate}")
-        self.rate = rate
+        self.rate, self.drop_scale = rate, 1.0
 
     def forward(self, update: Tensor) -> Tensor:
         """Masks an update ``(B, C, *spatial)``."""
-        if not self.training or self.rate == 0:
+        rate = self.rate * self.drop_scale
+        if not self.training or rate == 0:
             return update
-        keep = 1 - self.rate
+        keep = 1 - rate
         return update * survival_mask(update, keep, per_sample=True) / keep
 
     def extra_repr(self) -> str:
         """The rate."""
         return f"rate={self.rate}"
+
+
+def set_drop_scale(modules: Iterable[nn.Module], scale: float) -> None:
+    """Scales the probability that an update is dropped in every module that has a ``drop_scale``.
+
+    With ``scale = t / T`` in step t of T this is ScheduledDropPath ("Learning Transferable Architectures for
+    Scalable Image Recognition", Zoph et al., arXiv:1707.07012): ``p(t) = p_max t / T``. The scale is
+    a plain number and no part of the ``state_dict``: it follows from the step.
+
+    Args:
+        modules: Modules of a network, as ``network.modules()`` gives them.
+        scale: Fraction of each module's own probability, in [0, 1].
+    """
+    assert 0 <= scale <= 1, scale
+    for module in modules:
+        if hasattr(module, "drop_scale"):
+            module.drop_scale = scale  # type: ignore[assignment]  # a plain number
 
 
 def drop_path_rates(maximum: float, depth: int) -> list[float]:

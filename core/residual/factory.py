@@ -41,7 +41,7 @@ def create_rule(
         index: Position of the block among all residual blocks, from 1.
         depth: Number of residual blocks in the network.
         dims: Spatial axes of the features ``(B, C, *spatial)``; 0 for plain features ``(B, C)``.
-        history: Channels of the streams before each earlier change of geometry, newest first.
+        history: Channels of the streams before each change of geometry up to this block's own, newest first.
         **options: The rule's own options, see :func:`rule_options`.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -104,13 +104,14 @@ class Residual(nn.Module):
 class ResidualChain(nn.ModuleList):
     """Residual blocks in a row, between the opening and the closing of their stream.
 
-    Pointwise rules work in any container; stream and history rules need this one, or the same two calls.
+    Pointwise rules work in any container; stream and history rules need this one. A module that is not a
+    residual block, such as an inverted residual that changes its width, closes the stream before it.
 
     Args:
-        blocks: At least one block; all carry the same kind of stream.
+        blocks: Residual blocks that carry the same kind of stream, and modules between them.
     """
 
-    def __init__(self, blocks: Iterable[Residual]) -> None:
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
         super().__init__(blocks)
 
     def forward(self, x: Tensor) -> Any:
@@ -118,15 +119,27 @@ class ResidualChain(nn.ModuleList):
 
         Side outputs follow in the order of the blocks: ``(x, *side of the first block, ..., *of the last)``.
         """
-        blocks = cast("list[Residual]", list(self))
-        stream, sides = self.run(blocks[0].rule.open(x))
-        x = blocks[-1].rule.close(stream)
+        stream, rule, sides = self.run(x)
+        x = stream if rule is None else rule.close(stream)
         return (x, *sides) if sides else x
 
-    def run(self, stream: Any) -> tuple[Any, list[Any]]:
-        """Maps an open stream to a stream, for chains that follow each other; returns it and side outputs."""
+    def run(self, stream: Any, rule: Rule | None = None) -> tuple[Any, Rule | None, list[Any]]:
+        """Runs the blocks on a stream that a chain before this one may have left open.
+
+        Args:
+            stream: Features ``(B, C, *spatial)``, or what the chain before returned.
+            rule: The rule that can close the stream; ``None`` for features.
+
+        Returns:
+            The stream, the rule that closes it (``None``: these are features), and the side outputs.
+        """
         sides: list[Any] = []
         for block in self:
-            stream, side = split_side(block(stream))
-            sides.extend(side)
-        return stream, sides
+            if isinstance(block, Residual):
+                stream, side = split_side(block(stream if rule is not None else block.rule.open(stream)))
+                sides.extend(side)
+                rule = block.rule
+            else:
+                stream = block(stream if rule is None else rule.close(stream))
+                rule = None
+        return stream, rule, sides

@@ -32,8 +32,8 @@ class RuleSpec:
         index: Position l of the block among all residual blocks, from 1 to ``depth``.
         depth: Number L of residual blocks in the network.
         dims: Spatial axes of the features ``(B, C, *spatial)``, 0 to 3; 0 means plain features ``(B, C)``.
-        history: Channels of the streams before each earlier shortcut that changed the geometry, newest first;
-            only rules that reach across stages need it.
+        history: Channels of the streams before each shortcut up to this block's own that changed the geometry,
+            newest first; only rules that reach across stages need it.
 
     Raises:
         ConfigError: A number is out of its range.

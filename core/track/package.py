@@ -29,7 +29,8 @@ CONFIG, WEIGHTS, METADATA = "config.json", "weights.safetensors", "metadata.json
 PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".ckpt", ".dill"})
 """File types that run code when they are loaded, or may."""
 
-_RESERVED = frozenset({"format_version", "task", "skipway_version", "created", "sha256"})
+RESERVED = frozenset({"format_version", "task", "skipway_version", "created", "sha256"})
+"""Keys of the metadata that :func:`save_package` writes itself."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,23 @@ class Package:
     metadata: dict[str, Any]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Reads the weights into CPU memory. Raises ``PackageError`` if they are damaged."""
+        """Reads the weights into CPU memory, with those of the base where the package holds a difference.
+
+        Raises:
+            PackageError: They are damaged, or the base is gone or not the same.
+        """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return load_file(self.folder / WEIGHTS)
+            stored = load_file(self.folder / WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise PackageError(f"{self.folder / WEIGHTS} is damaged: {error}") from None
+        if "base" not in self.metadata:
+            return stored
+        from core.compress.package import restore
+
+        return restore(self.folder, stored, self.metadata["base"])
 
 
 def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
@@ -70,7 +80,7 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
     """
     from safetensors.torch import save_file
 
-    taken = _RESERVED & packaged.metadata.keys()
+    taken = RESERVED & packaged.metadata.keys()
     assert not taken, f"metadata keys {sorted(taken)} are reserved"
     folder = folder.absolute()
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -30,8 +30,51 @@ def fetch(where: str, uri: str | None) -> Path:
         PackageError: there is nothing at ``where``.
         TrackingError: no such model, alias or version, or the store does not answer.
     """
-    if not re.match(r"(models|runs):/", where):
+    if not _remote(where):
         return _local(Path(where))
+    return fetch_pinned(pin(where, uri), uri)
+
+
+def pin(where: str, uri: str | None) -> str:
+    """Returns an address that stays what it is: a version instead of an alias, a whole path of a folder.
+
+    Args:
+        where: As for :func:`fetch`.
+        uri: Address of the store for ``models:`` and ``runs:``.
+
+    Raises:
+        TrackingError: as :func:`fetch`.
+    """
+    if not _remote(where):
+        return str(Path(where).absolute())
+    _prepare(where, uri)
+    return _concrete(where)
+
+
+def fetch_pinned(where: str, uri: str | None) -> Path:
+    """Returns the local folder of a model package as :func:`fetch` does, from an address of :func:`pin`.
+
+    The registry is not asked, so that this also works while the lock of a local store is held.
+
+    Args:
+        where: Result of :func:`pin`.
+        uri: Address of the store for ``models:`` and ``runs:``.
+
+    Raises:
+        PackageError: there is nothing at ``where``.
+        TrackingError: no such model, or the store does not answer.
+    """
+    if not _remote(where):
+        return _local(Path(where))
+    _prepare(where, uri)
+    return _package_in(_download(where), where)
+
+
+def _remote(where: str) -> bool:
+    return re.match(r"(models|runs):/", where) is not None
+
+
+def _prepare(where: str, uri: str | None) -> None:
     if uri is None:
         raise TrackingError(f"{where} lies in a tracking store, but tracking is none; give --tracking URI")
     if (path := store.sqlite_path(uri)) and not path.exists():
@@ -40,7 +83,6 @@ def fetch(where: str, uri: str | None) -> Path:
             f"there is no tracking store {path}, so no {where}; train first, or give --tracking or --model"
         )
     store.prepare(uri)
-    return _package_in(_download(_concrete(where)), where)
 
 
 def _local(path: Path) -> Path:

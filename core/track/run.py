@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,6 +34,25 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+@dataclass(frozen=True)
+class Nested:
+    """A training that is one of several under a parent run; it says nothing on the console by itself.
+
+    Attributes:
+        name: Word in front of the run's id.
+        params: Logged beside its configuration.
+        tags: Tags such as ``mlflow.parentRunId``.
+        opened: Called with the run as soon as it exists.
+        advance: Called with the optimiser steps made and to make, over all parts.
+    """
+
+    name: str
+    params: dict[str, Any]
+    tags: dict[str, str]
+    opened: Callable[[Run], None]
+    advance: Callable[[int, int], None]
+
+
 class Run:
     """A run, made by :meth:`create` or :meth:`open`.
 
@@ -43,18 +63,28 @@ class Run:
         folder: The run folder.
         record: Content of ``run.json``.
         resumed: Whether the run existed before.
+        keep_checkpoints: Whether training state outlives a run that has finished.
     """
 
     def __init__(self, folder: Path, record: Record, uri: str | None, say: Callable[[str], None]) -> None:
         self.folder, self.record, self._uri, self._say = folder, record, uri, say
-        self.resumed = False
+        self.resumed, self.keep_checkpoints = False, True
         self._mirror: Any = None
         self._lock = threading.RLock()  # the system sampler writes from its own thread
         self._sampler: SystemSampler | None = None
         self._sent = 0.0
 
     @classmethod
-    def create(cls, task: str, root: Path, uri: str | None, say: Callable[[str], None] = _say) -> Run:
+    def create(
+        cls,
+        task: str,
+        root: Path,
+        uri: str | None,
+        say: Callable[[str], None] = _say,
+        *,
+        name: str = "",
+        tags: dict[str, str] | None = None,
+    ) -> Run:
         """Makes the folder of a new run.
 
         Args:
@@ -62,9 +92,13 @@ class Run:
             root: Output folder; the run lies in ``root/task/<id>``.
             uri: Address of the store from :func:`core.track.store.resolve_uri`; None for the folder only.
             say: Prints the warning line.
+            name: Word in front of the run's id, for runs that are one of several.
+            tags: Tags beside those of the environment.
         """
         folder = folders.create_folder(Path(root), task)
-        record = Record(id=folder.name, task=task, started=time.time())
+        if name:
+            folder = folder.rename(folder.with_name(f"{name}-{folder.name}"))
+        record = Record(id=folder.name, task=task, started=time.time(), tags=tags or {})
         run = cls(folder, record, uri, say)
         run._save()
         return run
@@ -178,6 +212,8 @@ class Run:
             curves = folders.read_metrics(self.folder)
             self.record.metrics = {key: curve[-1][1] for key, curve in curves.items()}
             self._save()
+            if status == "FINISHED" and not self.keep_checkpoints:
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
             if self._mirror is not None:
                 self._attempt("upload the run", self._mirror.complete)
 

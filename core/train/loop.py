@@ -8,24 +8,28 @@ and resumed on a CPU ends with the same bits as one that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from core.config import TrainConfig
 from core.errors import ConfigError, Interrupted, TrainingError
+from core.residual.drop import set_drop_scale
 from core.train import distributed
 from core.train.checkpoint import load_checkpoint, save_checkpoint
+from core.train.distill import Distilled
+from core.train.ema import averaged_weights, build_average, copy_weights
 from core.train.learner import BatchSource, Learner
 from core.train.optim import add_gradient_noise, build_optimizer, lr_factor
+from core.train.penalties import penalties
 from core.train.seeds import rng_state, seed_everything, set_rng_state
 from core.train.signals import StopSignals
+from core.train.stacked import all_modules
 
 
 @dataclass
@@ -92,10 +96,12 @@ class Trainer:
         self.deadline, self.stop = deadline, stop or StopSignals()
         self.world = distributed.environment_world()
         self.device = next(learner.parameters()).device
+        if config.teacher is not None and not isinstance(learner, Distilled):
+            raise ConfigError(
+                "--train.teacher works in the command train; from Python use core.train.distill"
+            )
         self.optimizer = build_optimizer(learner, config)
-        self.average: AveragedModel | None = None
-        if config.ema is not None:
-            self.average = AveragedModel(learner.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+        self.average = build_average(learner.model, config)
         self.step, self.seconds, self.reason = 0, 0.0, "finished"
         self.best, self.best_step, self.bad_rounds = float("inf"), 0, 0
         self.best_weights: dict[str, Tensor] | None = None
@@ -156,7 +162,9 @@ class Trainer:
         """Makes one optimiser step; returns the values for the curves."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * lr_factor(self.step, self.total, config)
+            group["lr"] = config.lr * lr_factor(self.step, self.total, config) * group["lr_scale"]
+        if config.drop_path_schedule == "linear":
+            set_drop_scale(all_modules(self.learner), self.step / self.total)
         self.optimizer.zero_grad(set_to_none=True)
         drawn: list[dict[str, Tensor]] = []
         for part in range(config.accumulate):
@@ -165,8 +173,11 @@ class Trainer:
             # Gradients cross between processes once a step, not once a batch.
             quiet = forward.no_sync() if self.world.size > 1 and not last else nullcontext()
             with quiet:
-                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+                with autocast, penalties(self.learner, config) as terms:
                     loss, metrics = forward(batch)
+                for name, term in terms().items():
+                    loss, metrics = loss + term, metrics | {name: term.detach()}
                 # Asked of all processes: one that stops alone leaves the others waiting for its gradients.
                 if distributed.any_rank(not torch.isfinite(loss), self.device):
                     raise self._diverged(loss, batch)
@@ -215,31 +226,18 @@ class Trainer:
     def _validate(self) -> bool:
         """Validates the weights that would be kept; returns whether patience has run out."""
         self.learner.eval()
-        with torch.no_grad(), self._averaged_weights():
+        with torch.no_grad(), averaged_weights(self.learner.model, self.average):
             value, metrics = self.learner.validate()
             measured = torch.tensor(value, dtype=torch.float64, device=self.device)
             value = distributed.mean_over_ranks(measured).item()  # all processes must stop together
             if better := value < self.best:
                 self.best, self.best_step, self.bad_rounds = value, self.step, 0
                 if self.config.patience:
-                    self.best_weights = _copy(self.learner.model.state_dict())
+                    self.best_weights = copy_weights(self.learner.model)
         self.learner.train()
         self.observer.log({f"val_{name}": v for name, v in metrics.items()}, self.step)
         self.bad_rounds += not better
         return bool(self.config.patience) and self.bad_rounds >= self.config.patience
-
-    @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        """Puts the moving average, if there is one, into the model for a while."""
-        if self.average is None:
-            yield
-            return
-        own = _copy(self.learner.model.state_dict())
-        self.learner.model.load_state_dict(self.average.module.state_dict())
-        try:
-            yield
-        finally:
-            self.learner.model.load_state_dict(own)
 
     def _save(self, done: bool) -> None:
         # No collective here: whether a checkpoint is due depends on the clock of this process.
@@ -290,11 +288,9 @@ class Trainer:
         return state["done"]
 
     def _use_kept_weights(self) -> None:
+        if self.config.drop_path_schedule == "linear":
+            set_drop_scale(all_modules(self.learner), 1.0)
         kept = self.average.module.state_dict() if self.average is not None else None
         if (best := self.best_weights or kept) is not None:
             self.learner.model.load_state_dict(best)
         self.learner.eval()
-
-
-def _copy(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in weights.items()}

@@ -8,8 +8,8 @@ up to the random numbers that are drawn inside a step (stochastic depth).
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,6 @@ class Stacked(nn.Module):
         for name in names:
             value = torch.stack([m.get_parameter(name).detach() for m in members])
             parameter = nn.Parameter(value, requires_grad=base.get_parameter(name).requires_grad)
-            parameter.stacked_axes = 1  # type: ignore[attr-defined]  # read by core.train.optim
             self.stacked[name.replace(".", "/")] = parameter
             base.get_parameter(name).data = torch.empty(0)  # the shape lives in `stacked`
         # Each place that holds a parameter, once. `functional_call` would find a module that stands under two
@@ -86,6 +85,63 @@ class Stacked(nn.Module):
         self._base[0].train(mode)
         return super().train(mode)
 
+    def template_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yields path and module of the network that stands for every member; it holds no weights."""
+        yield from self._base[0].named_modules()
+
+    def parameter_at(self, place: str) -> nn.Parameter:
+        """Returns the parameter ``(E, ...)`` of all members that stands at a place of the template."""
+        return self.stacked[self._places[place].replace(".", "/")]
+
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         self._base[0]._apply(fn, recurse)  # constant buffers move with the parameters
         return super()._apply(fn, recurse)
+
+
+class Owned(NamedTuple):
+    """A parameter and the module that holds it.
+
+    Attributes:
+        owner: The module.
+        name: The parameter's name in it: ``weight``.
+        parameter: The parameter; for a stack that of all members.
+        axes: Member axes that stand before the axes that the owner knows, 0 or 1.
+    """
+
+    owner: nn.Module
+    name: str
+    parameter: nn.Parameter
+    axes: int
+
+
+def all_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """Yields the modules of a model, and the templates in its stacks, which ``modules()`` does not see."""
+    for module in model.modules():
+        yield module
+        if isinstance(module, Stacked):
+            yield from (inner for _, inner in module.template_modules())
+
+
+def owned_parameters(model: nn.Module) -> Iterator[Owned]:
+    """Yields each parameter of a model once, with the module that it belongs to, also inside of stacks.
+
+    What a module's class says about its parameters therefore holds for stacked members too, and for copies
+    of the model: attributes of a parameter would be lost by ``copy.deepcopy``.
+    """
+    seen: set[int] = set()
+    stacks = [module for module in model.modules() if isinstance(module, Stacked)]
+    inside = [
+        Owned(inner, name, stack.parameter_at(f"{path}.{name}" if path else name), 1)
+        for stack in stacks
+        for path, inner in stack.template_modules()
+        for name, _ in inner.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    plain = [
+        Owned(module, name, parameter, 0)
+        for module in model.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+    ]
+    for owned in [*inside, *plain]:
+        if id(owned.parameter) not in seen:
+            seen.add(id(owned.parameter))
+            yield owned

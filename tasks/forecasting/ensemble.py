@@ -69,6 +69,45 @@ class Ensemble(nn.Module):
         return torch.cat(outputs)
 
 
+class MedianTeacher(nn.Module):
+    """Answers the windows of another ensemble with the median of this one's members of the same lookback.
+
+    Args:
+        ensemble: Trained members.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        stacks = zip(ensemble.lookbacks, ensemble.groups, strict=True)
+        self.groups = nn.ModuleList(_MedianGroup(lookback, cast("Stacked", s)) for lookback, s in stacks)
+
+
+class _MedianGroup(nn.Module):
+    """Stands where the student has a stack of other members."""
+
+    def __init__(self, lookback: int, stack: Stacked) -> None:
+        super().__init__()
+        self.lookback, self.stack = lookback, stack
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Maps windows of M members, ``(M, B, lookback)``, to ``(M, B, H)``.
+
+        Raises:
+            ConfigError: The windows are of another length.
+        """
+        if x.shape[-1] != self.lookback:
+            raise ConfigError(
+                f"--train.teacher: the teacher reads windows of {self.lookback} steps and this model of "
+                f"{x.shape[-1]}; give both the same --model.lookbacks, in the same order"
+            )
+        shape = (self.stack.num_members, -1, self.lookback)
+        flat = [part.reshape(1, -1, self.lookback).expand(shape) for part in (x, mask)]
+        forecast = self.stack(*flat)
+        # Members that are even in number have two middle ones; NumPy's median is their mean.
+        middle = forecast.float().quantile(0.5, dim=0)
+        return middle.reshape(*x.shape[:-1], -1)
+
+
 class EnsembleLearner(Learner):
     """Trains all members at once: the loss is the sum of theirs, so each descends its own.
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.compress.deploy import deploy
 from core.errors import ConfigError, PackageError
 from tasks.forecasting.ensemble import Ensemble
 from tasks.forecasting.forecaster import Forecaster, GroupModel
@@ -24,7 +25,7 @@ class EnsembleProgram(nn.Module):
     """All members of one frequency, unrolled, with nothing but tensors in and out.
 
     Args:
-        ensemble: Trained ensemble; its weights are copied.
+        ensemble: Trained ensemble; its weights are copied, in their form for inference.
     """
 
     def __init__(self, ensemble: Ensemble) -> None:
@@ -32,7 +33,7 @@ class EnsembleProgram(nn.Module):
         self.lookback = max(ensemble.lookbacks)
         self.lookbacks = [member.lookback for member in ensemble.members]
         self.members = nn.ModuleList(
-            group.member(e)  # type: ignore[operator]
+            deploy(group.member(e))  # type: ignore[operator]
             for group in ensemble.groups
             for e in range(group.num_members)  # type: ignore[arg-type]
         )

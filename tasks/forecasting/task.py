@@ -18,6 +18,7 @@ from tasks.forecasting.config import (
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from torch import nn
 
     from core.track.package import Package
     from tasks.forecasting.data.series import SeriesData
@@ -104,6 +105,12 @@ class Forecasting(Task):
         from tasks.forecasting.forecaster import build_forecaster
 
         return build_forecaster(package.config, package.tensors(), package.metadata)
+
+    def modules(self, package: Package) -> dict[str, nn.Module]:
+        """The median of each frequency's members, as the teacher of other ensembles with its lookbacks."""
+        from tasks.forecasting.ensemble import MedianTeacher
+
+        return {name: MedianTeacher(model.ensemble) for name, model in self.predictor(package).models.items()}
 
     def evaluate(self, predictor: Forecaster, config: Any, data: SeriesData) -> Evaluation:
         """Scores point forecasts and intervals on the held-out ends."""

@@ -164,7 +164,9 @@ def run(argv, capsys, command="train"):
         (["--train.device=gpu"], 2, "is not a device"),
         (["--train.steps={Yearly: 3}"], 2, "has no number for Monthly"),
         (["--train.history=0.1"], 2, "holds no window"),
-        (["--train.recompute=true"], 2, "stacked ensembles"),
+        (["--train.recompute=segments"], 2, "stacked ensembles"),
+        (["--train.teacher=missing"], 1, "there is no model at missing"),
+        (["--train.orthonormal=-1"], 2, "--train.orthonormal -1.0 is too small"),
         (["--intervals.levels=[80, 100]"], 2, "--intervals.levels 100"),
         (["--data.horizon=1", "--model.losses=[mase]", "--model.lookbacks=[1]"], 2, "no naive error"),
         (["--tracking=mlruns"], 1, "no runs in a folder of files"),
@@ -229,6 +231,22 @@ def test_sigterm_after_the_fit_ends_the_run_as_killed(small, work, capsys, monke
     (folder,) = (work / "runs" / "forecasting").iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "KILLED"
     assert run(["--resume=last"], capsys)[0] == 0
+
+
+def test_a_run_is_the_teacher_of_another(small, work, capsys):
+    assert run([*small, "--tracking=none"], capsys)[0] == 0
+    (teacher,) = (work / "runs" / "forecasting").iterdir()
+    learn = [*small, "--tracking=none", f"--train.teacher={teacher}", "--train.teacher_distance=relative"]
+    assert run([*learn, "--model.width=5", "--train.log_every=1"], capsys)[0] == 0
+    (student,) = set((work / "runs" / "forecasting").iterdir()) - {teacher}
+    metrics = json.loads((student / "run.json").read_text())["metrics"]
+    assert metrics["teacher_distance"] > 0
+    assert metrics["loss"] == pytest.approx(
+        0.5 * (metrics["task_loss"] + metrics["teacher_distance"]), rel=1e-5
+    )
+    code, said = run([*learn, "--model.lookbacks=[3]"], capsys)
+    assert code == 2
+    assert "the teacher reads windows of 6 steps and this model of 9" in said
 
 
 def test_evaluate_without_data_scores_on_the_data_of_the_training(small, work, capsys):

@@ -264,6 +264,12 @@ def test_flatten():
             for name in ("batch_size", "accumulate", "log_every", "epochs", "steps", "lr", "grad_clip")
         ),
         *({name: -1} for name in ("weight_decay", "warmup_steps", "grad_noise", "patience", "workers")),
+        *({name: -1} for name in ("orthonormal", "gate_cost", "teacher_weight", "teacher_temperature")),
+        {"teacher_weight": 1.5},
+        {"teacher_temperature": 0.0},
+        {"ema_warmup": True},
+        {"teacher": "runs/a", "compile": True},
+        {"gate_cost": 0.1, "compile": True},
         {"steps": {"a": 3, "b": 0}},
         {"ema": 1.0},
         {"ema": -0.1},
@@ -280,6 +286,7 @@ def test_values_out_of_range(changes):
 
 def test_values_in_range():
     check_train(TrainConfig())
+    check_train(TrainConfig(ema=0.9, ema_warmup=True, orthonormal=0.1, gate_cost=0.1, teacher="runs/a"))
     check_train(TrainConfig(steps={"a": 1}, ema=0.0, grad_clip=0.1, max_time="2h", checkpoint_minutes=0))
 
 

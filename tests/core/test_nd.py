@@ -30,7 +30,7 @@ def test_norms_keep_the_shape_and_learn_scale_and_shift(name, dims):
     norm = nd.norm(name, dims, 6)
     x = 3 * torch.randn(4, 6, *SPATIAL[dims]) + 5
     assert norm(x).shape == x.shape
-    assert sum(p.numel() for p in norm.parameters()) == (0 if name == "none" else 12)
+    assert sum(p.numel() for p in norm.parameters()) == {"none": 0, "bias": 1}.get(name, 12)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,22 @@ def test_unknown_names_are_corrected():
         nd.norm("bacth", 2, 4)
     with pytest.raises(ConfigError, match="unknown pooling 'average'"):
         nd.pool("average", 2)
+
+
+def test_a_scalar_bias_adds_one_number():
+    layer = nd.norm("bias", 2, 4)
+    layer.bias.data.fill_(1.5)
+    assert torch.equal(layer(torch.zeros(1, 4, 2, 2)), torch.full((1, 4, 2, 2), 1.5))
+
+
+@pytest.mark.parametrize("name", list(nd.ACTS))
+@pytest.mark.parametrize("inplace", [False, True])
+def test_activations_keep_the_shape(name, inplace):
+    x = torch.linspace(-3, 3, 13).reshape(1, 1, 13)
+    y = nd.act(name, inplace)(x.clone())
+    assert y.shape == x.shape and torch.equal(y, x) == (name == "none")
+
+
+def test_a_wrong_epsilon_is_one_line():
+    with pytest.raises(ConfigError, match="eps of a normalisation must be above 0, not -1"):
+        nd.norm("batch", 2, 4, eps=-1)

@@ -188,3 +188,65 @@ def test_decayed_endpoints():
     torch.testing.assert_close(build("decayed", 2)(x, update), 0.8 * x + update)
     with pytest.raises(ConfigError, match=r"minimum must be in \[0, 1\], not 2"):
         create_rule("decayed", minimum=2)
+
+
+def test_fixup_by_hand():
+    x, update = torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]])
+    rule = create_rule("fixup", dims=0)
+    assert rule.lr_scale == 0.1
+    assert {name: tuple(value.shape) for name, value in rule.named_parameters()} == {
+        "scale": (1,),
+        "bias": (1,),
+    }
+    with torch.no_grad():
+        rule.scale.fill_(3)
+        rule.bias.fill_(-0.5)
+    assert rule(x, update).tolist() == [[30.5, 61.5]]
+
+
+def gate_by_sign(rule, channel=0):
+    """Opens the gate where the mean of one channel is positive."""
+    with torch.no_grad():
+        rule.gate.hidden.weight.zero_()
+        rule.gate.hidden.bias.zero_()
+        rule.gate.hidden.weight[0, channel] = 1
+        rule.gate.logit.weight.zero_()
+        rule.gate.logit.weight[0, 0] = 1
+        rule.gate.logit.bias.fill_(0)  # relu(mean) > 0
+    return rule
+
+
+@pytest.mark.parametrize("dims", [0, 1, 2, 3])
+def test_gate_chooses_between_the_plain_residual_and_the_identity(dims):
+    x, update = pair(dims, batch=8)
+    rule = gate_by_sign(build("gated", dims))
+    is_open = x[:, 0].reshape(8, -1).double().mean(1) > 0
+    assert 0 < is_open.sum() < 8
+    y = rule(x, update)
+    assert torch.equal(y[is_open], (x + update)[is_open])
+    assert torch.equal(y[~is_open], x[~is_open])
+    # The paper's own formula, with the residual layer F = x + f.
+    gate = is_open.float().reshape(-1, *(1,) * (x.ndim - 1))
+    torch.testing.assert_close(y, gate * (x + update) + (1 - gate) * x)
+
+
+def test_new_gate_is_open_for_every_input_and_a_low_bias_closes_it():
+    rule = build("gated", 0)
+    x, update = 1e3 * torch.randn(64, CHANNELS), torch.randn(64, CHANNELS)
+    assert torch.equal(rule(x, update), x + update)
+    torch.nn.init.constant_(rule.gate.logit.bias, -2)
+    assert torch.equal(rule(x, update), x)
+    with pytest.raises(ConfigError, match="gated: hidden must be 1 or more, not 0"):
+        build("gated", 0, hidden=0)
+
+
+@pytest.mark.parametrize("logit", [0.3, -0.3])
+def test_straight_through_gradient_is_that_of_the_sigmoid_whether_open_or_closed(logit):
+    rule = create_rule("gated", channels=2, dims=0)
+    torch.nn.init.constant_(rule.gate.logit.bias, logit)
+    x, update = torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0]], requires_grad=True)
+    rule(x, update).sum().backward()
+    probability = 1 / (1 + math.exp(-logit))
+    # d(sum y)/d(logit) = (10 + 20) p (1 - p)
+    assert rule.gate.logit.bias.grad.item() == pytest.approx(30 * probability * (1 - probability), rel=1e-5)
+    assert update.grad.tolist() == [[float(logit > 0)] * 2]

@@ -26,6 +26,9 @@ class StochasticDepth(PointwiseRule):
         survival: ``p_L``, the probability that the last block survives, in (0, 1].
         mode: ``row`` or ``batch``.
 
+    Attributes:
+        drop_scale: Fraction of ``1 - p_l`` that applies now, see :func:`core.residual.drop.set_drop_scale`.
+
     Raises:
         ConfigError: ``survival`` is out of range or ``mode`` is unknown.
     """
@@ -38,8 +41,14 @@ class StochasticDepth(PointwiseRule):
             raise ConfigError(f"stochastic_depth: survival must be in (0, 1], not {survival}")
         if mode not in MODES:
             raise ConfigError(f"stochastic_depth: mode must be one of {', '.join(MODES)}, not {mode!r}")
-        self.keep = 1 - spec.index / spec.depth * (1 - survival)
+        self.drop = spec.index / spec.depth * (1 - survival)
+        self.drop_scale = 1.0
         self.per_sample = mode == "row"
+
+    @property
+    def keep(self) -> float:
+        """``p_l``, the probability that the block survives now."""
+        return 1 - self.drop * self.drop_scale
 
     def forward(self, x: Tensor, update: Tensor) -> Tensor:
         """Returns the sum with surviving updates, ``(B, C, *spatial)``."""

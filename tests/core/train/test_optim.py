@@ -1,17 +1,17 @@
-"""Optimisers, schedules, gradient noise, precision, memory and seeds."""
+"""Optimisers, schedules, gradient noise, precision and seeds."""
 
+import copy
 import io
 import math
 
 import pytest
 import torch
 from torch import nn
+from toy_training import PointLearner, point_trainer
 
 from core.config import TrainConfig
 from core.errors import ConfigError
-from core.residual import Residual
 from core.train import hardware
-from core.train.memory import recompute_branches
 from core.train.optim import add_gradient_noise, build_optimizer, lr_factor
 from core.train.seeds import derive_seed, generator, rng_state, seed_everything, set_rng_state
 from core.train.stacked import Stacked
@@ -77,6 +77,59 @@ def test_weight_decay_is_for_matrices_alone(stacked):
     assert sizes == {0.1: [4 * times, 12 * times], 0.0: sorted(n * times for n in (4, 4, 4, 1))}
 
 
+class Gain(nn.Module):
+    lr_scale = 0.1
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.inner = nn.Linear(4, 4)  # belongs to the layer and not to this module
+
+    def forward(self, x):
+        return self.gain * self.inner(x)
+
+
+@pytest.mark.parametrize("form", ["plain", "stacked", "copied", "loaded"])
+def test_modules_say_how_fast_their_parameters_learn(form):
+    models = [nn.Sequential(Gain(), nn.Linear(4, 1)) for _ in range(2)]
+    model = Stacked(models) if form != "plain" else models[0]
+    if form == "copied":
+        model = copy.deepcopy(model)
+    config = TrainConfig(lr=0.5, weight_decay=0.1, optimizer="sgd")
+    optimizer = build_optimizer(model, config)
+    if form == "loaded":
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    times = 1 if form == "plain" else 2
+    found = [
+        (g["lr"], g["lr_scale"], g["weight_decay"], sum(p.numel() for p in g["params"]))
+        for g in optimizer.param_groups
+    ]
+    assert found == [(0.5, 1.0, 0.1, 20 * times), (0.5, 1.0, 0.0, 5 * times), (0.05, 0.1, 0.0, times)]
+
+
+def test_the_loop_scales_the_schedule_of_each_group(tmp_path):
+    learner = PointLearner(dropout=0.0)
+    learner.model.append(Bias())
+    config = TrainConfig(batch_size=4, lr=0.01, schedule="constant", warmup_steps=4)
+    before = learner.model[-1].bias.item()
+    trainer = point_trainer(tmp_path, config, steps=2, learner=learner)
+    trainer.fit()
+    assert [g["lr"] for g in trainer.optimizer.param_groups] == pytest.approx([0.005, 0.005, 0.0005])
+    # Adam's first steps are as long as the learning rate, and the target is above the output.
+    assert 0 < abs(learner.model[-1].bias.item() - before) <= 0.1 * (0.0025 + 0.005) * 1.01
+
+
+class Bias(nn.Module):
+    lr_scale = 0.1
+
+    def __init__(self):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return x + self.bias
+
+
 def test_frozen_parameters_are_not_in_the_optimiser():
     layer = nn.Linear(3, 2)
     layer.bias.requires_grad_(False)
@@ -90,6 +143,7 @@ def test_frozen_parameters_are_not_in_the_optimiser():
         # One step with gradient 1 from weight 2 at lr 0.1 and decay 0.5.
         ("adam", 2 - 0.1),  # L2 changes the size of the gradient, not its sign
         ("adamw", 2 * (1 - 0.1 * 0.5) - 0.1),
+        ("lamb", 2 - 0.1 * 2),  # as far as lr times the weight, whatever the gradient and the decay
         ("sgd", 2 - 0.1 * (1 + 0.5 * 2) * 1.9),  # Nesterov: gradient and 0.9 of the first velocity
     ],
 )
@@ -150,56 +204,6 @@ def test_gpus_that_are_not_there(monkeypatch):
 def test_the_allocator_can_be_left_alone(monkeypatch):
     monkeypatch.setenv("SKIPWAY_MALLOC", "default")
     assert hardware.keep_large_allocations() is False
-
-
-# ---------------------------------------------------------------- memory
-
-
-def residual_net():
-    torch.manual_seed(0)
-    branch = [
-        nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 6))
-        for _ in range(2)
-    ]
-    return nn.Sequential(*(Residual(b, rule="skipinit", channels=6, dims=0) for b in branch))
-
-
-def train_once(model, x):
-    """Gradients, buffers, and the bytes that the forward pass keeps for the backward pass."""
-    kept = []
-
-    def pack(tensor):
-        kept.append(tensor.numel() * tensor.element_size())
-        return tensor
-
-    for name, parameter in model.named_parameters():
-        if "rule" in name:
-            nn.init.constant_(parameter, 0.7)  # a branch scaled by zero would have no gradient
-    torch.manual_seed(1)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = model(x).square().sum()
-    loss.backward()
-    return [p.grad for p in model.parameters()], list(model.buffers()), sum(kept)
-
-
-def test_recomputing_gives_the_same_gradients_from_less_memory():
-    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(2))
-    plain, recomputed = residual_net(), residual_net()
-    assert recompute_branches(recomputed) == 2
-    gradients, buffers, size = train_once(plain, x)
-    again, buffers_again, smaller = train_once(recomputed, x)
-    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
-    assert all(g.abs().sum() > 0 for g in gradients[:2])
-    # Running statistics count the batch once, although it was computed twice.
-    assert all(torch.equal(a, b) for a, b in zip(buffers, buffers_again, strict=True))
-    assert smaller < size / 3
-
-
-def test_recomputing_needs_branches():
-    with pytest.raises(ConfigError, match="no residual branches"):
-        recompute_branches(nn.Linear(2, 2))
-    with pytest.raises(ConfigError, match="stacked ensembles"):
-        recompute_branches(nn.Sequential(Stacked([nn.Linear(2, 2), nn.Linear(2, 2)])))
 
 
 # ---------------------------------------------------------------- seeds

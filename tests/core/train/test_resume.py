@@ -18,6 +18,7 @@ SCENARIOS = {
     # batches, so that the epochs end in steps 3, 5, 8, 10.
     "epoch:step:7": 5,
     "minutes:step:7": 6,
+    "techniques:step:7": 6,
     "windows:step:5": 4,
     "epoch:write:7": 5,
     "epoch:rename:7": 5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ from torch.utils.data import Dataset
 from core.config import TrainConfig
 from core.data.loader import EpochLoader
 from core.errors import SkipwayError
+from core.nd import ScalarBias
+from core.residual import Residual, ResidualChain, create_rule
+from core.train.distill import distilled
 from core.train.learner import Learner
 from core.train.loop import FitResult, Observer, Trainer
+from core.train.memory import recompute
 from core.train.signals import StopSignals
 
 SAMPLES, BATCH, FEATURES = 22, 4, 5  # five batches an epoch, two samples are left over
@@ -68,12 +73,41 @@ class PointLearner(Learner):
         return value, {"loss": value}
 
 
+class TechniqueLearner(PointLearner):
+    """A chain of residual blocks with chance, batch norm, gates and scaled learning rates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(8)
+            rules = ("stochastic_depth", "gated", "add", "skipinit")
+            blocks = [
+                Residual(
+                    nn.Sequential(
+                        ScalarBias(), nn.Linear(FEATURES, 7), nn.BatchNorm1d(7), nn.Linear(7, FEATURES)
+                    ),
+                    create_rule(rule, channels=FEATURES, index=i, depth=4, dims=0),
+                    drop_path=0.1 * i,
+                )
+                for i, rule in enumerate(rules, 1)
+            ]
+            self.model = nn.Sequential(nn.Sequential(ResidualChain(blocks), nn.Linear(FEATURES, 1)))
+
+
+def technique_trainer(folder: Path, config: TrainConfig, **options: object) -> Trainer:
+    """A trainer with every technique at once: recomputed segments and a teacher among them."""
+    learner, teacher = TechniqueLearner(), PointLearner()
+    recompute(learner, "segments")
+    config = replace(config, batch_size=BATCH)
+    return point_trainer(folder, config, learner=distilled(learner, teacher.model, config), **options)
+
+
 def point_trainer(
     folder: Path,
     config: TrainConfig,
     *,
     steps: int = 12,
-    learner: PointLearner | None = None,
+    learner: Learner | None = None,
     bad: int | None = None,
     **options: object,
 ) -> Trainer:
@@ -110,6 +144,19 @@ RESUMED = {
     "minutes": (
         point_trainer,
         TrainConfig(accumulate=2, ema=0.9, optimizer="sgd", lr=0.01, checkpoint_minutes=0.0),
+    ),
+    "techniques": (
+        technique_trainer,
+        TrainConfig(
+            optimizer="lamb",
+            ema=0.95,
+            ema_warmup=True,
+            drop_path_schedule="linear",
+            orthonormal=0.01,
+            gate_cost=0.1,
+            teacher_distance="mse",
+            checkpoint_minutes=0.0,
+        ),
     ),
     "windows": (
         window_trainer,
@@ -176,7 +223,9 @@ def plain_config(**changes: object) -> TrainConfig:
 
 def distributed_point(folder: Path, **changes: object) -> FitResult:
     learner = PointLearner(dropout=0.0)
-    config = plain_config(accumulate=2, ema=0.8, grad_noise=0.01, patience=50, validate_every=4, **changes)
+    config = plain_config(
+        accumulate=2, ema=0.8, grad_noise=0.01, orthonormal=0.01, patience=50, validate_every=4, **changes
+    )
     return point_trainer(folder, config, learner=learner).fit()
 
 
