@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from core import nd
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.registry import register_backbones
-from core.backbones.spec import Spec
-from core.errors import ConfigError
+from core.backbones.spec import Spec, check_stages
 from core.residual.blocks.dual_path import DualPathBlock
 from core.residual.drop import drop_path_rates
 
@@ -49,11 +48,7 @@ class DPNSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.layers or min(self.layers) < 1:
-            raise ConfigError(f"layers must be 1 or more blocks for each stage, not {self.layers}")
-        for name in ("widths", "growths", "strides", "dilations"):
-            if len(getattr(self, name)) < len(self.layers):
-                raise ConfigError(f"{name} {getattr(self, name)} has fewer entries than layers {self.layers}")
+        check_stages(self, self.layers, "widths", "growths", "strides", "dilations")
 
 
 class DPN(Backbone):

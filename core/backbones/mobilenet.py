@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.registry import register_backbones
-from core.backbones.spec import Spec
+from core.backbones.spec import Spec, check_stages
 from core.errors import ConfigError
 from core.residual.attention.width import divisible
 from core.residual.blocks.inverted import InvertedResidual, inverted_plain
@@ -49,11 +49,7 @@ class MobileNetV2Spec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.layers or min(self.layers) < 1:
-            raise ConfigError(f"layers must be 1 or more blocks for each stage, not {self.layers}")
-        for name in ("expands", "widths", "strides"):
-            if len(getattr(self, name)) < len(self.layers):
-                raise ConfigError(f"{name} {getattr(self, name)} has fewer entries than layers {self.layers}")
+        check_stages(self, self.layers, "expands", "widths", "strides")
         if not self.width > 0 or min(self.stem_width, self.head_width, *self.widths) < 1:
             raise ConfigError("width must be above 0, and stem_width, head_width and widths 1 or more")
 

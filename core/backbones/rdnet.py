@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core import nd
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.registry import register_backbones
-from core.backbones.spec import Spec
+from core.backbones.spec import Spec, check_stages
 from core.errors import ConfigError
 from core.residual.blocks.dense import DenseBlock
 from core.residual.drop import drop_path_rates
@@ -51,11 +51,7 @@ class RDNetSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.layers or min(self.layers) < 1:
-            raise ConfigError(f"layers must be 1 or more blocks for each stage, not {self.layers}")
-        for name in ("growths", "strides"):
-            if len(getattr(self, name)) < len(self.layers):
-                raise ConfigError(f"{name} {getattr(self, name)} has fewer entries than layers {self.layers}")
+        check_stages(self, self.layers, "growths", "strides")
         if self.strides[0] != 1:
             raise ConfigError(
                 f"no transition is before the first stage: its stride is 1, not {self.strides[0]}"

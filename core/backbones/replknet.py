@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.registry import register_backbones
-from core.backbones.spec import Spec
+from core.backbones.spec import Spec, check_stages
 from core.backbones.stages import level_specs
-from core.errors import ConfigError
 from core.residual.blocks.conv_norm import conv_norm
 from core.residual.blocks.replk import ConvFFN, RepLKBlock
 from core.residual.blocks.spec import BlockSpec
@@ -47,8 +46,7 @@ class RepLKNetSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.kernels) < len(self.layers):
-            raise ConfigError(f"kernels {self.kernels} has fewer entries than layers {self.layers}")
+        check_stages(self, self.layers, "kernels")
 
 
 class RepLKNet(Backbone):

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from core import nd
 from core.backbones.backbone import Backbone, FeatureInfo
-from core.backbones.spec import Spec, Stage, stage_specs
-from core.errors import ConfigError
+from core.backbones.spec import Spec, Stage, check_stages, stage_specs
 from core.registry import Registry
 from core.residual.blocks import BlockSpec, create_block
 from core.residual.residual import ResidualChain
@@ -89,11 +88,7 @@ class ResNetSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.layers or min(self.layers) < 1:
-            raise ConfigError(f"layers must be 1 or more blocks for each stage, not {self.layers}")
-        for name in ("strides", "dilations", *(() if self.growth else ("widths",))):
-            if len(getattr(self, name)) < len(self.layers):
-                raise ConfigError(f"{name} {getattr(self, name)} has fewer entries than layers {self.layers}")
+        check_stages(self, self.layers, "strides", "dilations", *(() if self.growth else ("widths",)))
 
     def stages(self) -> list[Stage]:
         """Returns the widths of all blocks, by stage."""

@@ -81,6 +81,24 @@ class Spec:
         return BlockSpec(in_channels, out_channels, **{**common, **place})
 
 
+def check_stages(spec: Spec, layers: Sequence[int], *names: str) -> None:
+    """Checks that each stage has a block, and an entry in every option that has one a stage.
+
+    Args:
+        spec: The family's spec.
+        layers: Blocks in each stage.
+        *names: Fields of the spec with one entry a stage.
+
+    Raises:
+        ConfigError: A stage has no block, or a field is too short.
+    """
+    if not layers or min(layers) < 1:
+        raise ConfigError(f"layers must be 1 or more blocks for each stage, not {tuple(layers)}")
+    for name in names:
+        if len(getattr(spec, name)) < len(layers):
+            raise ConfigError(f"{name} {getattr(spec, name)} has fewer entries than layers {tuple(layers)}")
+
+
 @dataclass(frozen=True)
 class Stage:
     """Blocks at one resolution.

@@ -223,7 +223,7 @@ def test_merged_features(name, dims):
     [
         ("replknet_31b", {"kernels": (31,)}, r"kernels \(31,\) has fewer entries than layers"),
         ("replknet_31b", {"widths": (64,)}, "each stage needs a width and a number of blocks"),
-        ("replknet_31b", {"layers": (2, 2, 0, 2)}, "each stage needs a width and a number of blocks"),
+        ("replknet_31b", {"layers": (2, 2, 0, 2)}, "layers must be 1 or more blocks for each stage"),
         ("replknet_31b", {"small_kernel": 33}, "the small one not above 31, not 31 and 33"),
         ("replknet_31b", {"dw_ratio": 0.001}, "dw_ratio 0.001 leaves no channel of 128"),
         ("unireplknet_t", {"kernels": ((3,), (), (3,), (3,))}, "must name one or more for each stage"),
