@@ -91,5 +91,8 @@ def check_options(what: str, known: Mapping[str, Any], options: Mapping[str, Any
         fits = isinstance(value, (int, float) if wanted is float else wanted)
         if known[option] is not None and (not fits or isinstance(value, bool) != (wanted is bool)):
             raise ConfigError(f"{what}: {option} takes {wanted.__name__}, not {value!r}")
+        kinds = {type(part) for part in known[option]} if wanted is tuple else set()
+        if len(kinds) == 1 and any(type(part) not in kinds for part in value):
+            raise ConfigError(f"{what}: {option} takes entries of type {kinds.pop().__name__}, not {value!r}")
         checked[option] = value
     return checked

@@ -47,7 +47,7 @@ def print_listing() -> None:
         for lines in task.examples.values():
             print(f"  example   {lines[0]}")
         print(f"  example   python -m tasks.compare --task {name} --rules add,laurel_rw --seeds 3")
-    print("\nbackbones, in 1-D, 2-D and 3-D, for create_backbone(name); costs: python -m core.backbones")
+    print("\nbackbones in 1-D, 2-D and 3-D (tcn 1-D, p3d* 3-D alone), for create_backbone(name):")
     for module, names in backbones_by_family().items():
         print(f"  {module:12} {', '.join(names)}")
     print(f"\nresidual rules, for every model by --model.rule:\n  {', '.join(list_rules())}")

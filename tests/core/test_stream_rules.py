@@ -378,7 +378,6 @@ def test_stages_that_were_never_seen_or_have_other_channels():
         ("hyper", {"streams": 2.0}, "streams takes int, not 2.0"),
         ("hyper", {"dynamic": 1}, "dynamic takes bool, not 1"),
         ("frac", {"fractions": 0}, "frac: fractions must be 1 or more, not 0"),
-        ("frac", {"fractions": 4}, "frac: 6 channels cannot be cut into 4 equal fractions"),
         ("frac", {"fractions": True}, "fractions takes int, not True"),
         ("frac", {"dynamic": "no"}, "dynamic takes bool, not 'no'"),
         ("laurel_pa", {"previous": 0}, "laurel_pa: previous must be 1 or more, not 0"),
@@ -402,3 +401,12 @@ def test_static_hyper_connections_need_no_channels():
     for name in ("hyper", "frac", "laurel_pa", "hires", "gated"):
         with pytest.raises(ConfigError, match="give `channels`"):
             create_rule(name)
+
+
+@pytest.mark.parametrize(("channels", "fractions", "taken"), [(7, 2, 1), (6, 4, 2), (12, 8, 4)])
+def test_fractions_divide_every_width(channels, fractions, taken):
+    rule = create_rule("frac", channels=channels, fractions=fractions)
+    assert rule.fractions == taken
+    x, update = torch.randn(2, 3, channels, 5, 5)
+    mixed, state = rule.prepare(x)
+    assert torch.equal(mixed, x) and torch.equal(rule.merge(update, state), x + update)

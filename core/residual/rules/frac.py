@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -23,11 +24,12 @@ class Frac(Rule):
 
     Args:
         spec: Where the rule stands in its network; needs ``channels``.
-        fractions: ``m``.
+        fractions: ``m``; where it does not divide the channels, their greatest common divisor is taken, so that
+            odd widths work too.
         dynamic: Let the weights depend on the features; otherwise they are learned constants.
 
     Raises:
-        ConfigError: ``fractions`` is below 1 or does not divide the channels.
+        ConfigError: ``fractions`` is below 1.
     """
 
     plain_at_init: ClassVar[bool] = True
@@ -36,12 +38,8 @@ class Frac(Rule):
         super().__init__(spec)
         if fractions < 1:
             raise ConfigError(f"frac: fractions must be 1 or more, not {fractions}")
-        if spec.width % fractions:
-            raise ConfigError(
-                f"frac: {spec.width} channels cannot be cut into {fractions} equal fractions; change `fractions`"
-            )
-        self.fractions = fractions
-        self.weights = ConnectionWeights(torch.eye(fractions), spec.width // fractions if dynamic else None)
+        self.fractions = m = math.gcd(fractions, spec.width)
+        self.weights = ConnectionWeights(torch.eye(m), spec.width // m if dynamic else None)
 
     def prepare(self, stream: Tensor) -> tuple[Tensor, tuple[list[Tensor], Tensor]]:
         """Mixes what the branch reads, and the parts that its update will be added to."""

@@ -191,6 +191,8 @@ def test_features_in_the_order_asked_for():
         ("resnet18", {"drop_path": 1.0}, r"drop_path must be in \[0, 1\), not 1.0"),
         ("resnet18", {"drop_path": "high"}, "backbone 'resnet18': drop_path takes float, not 'high'"),
         ("resnet18", {"widths": (8,)}, r"widths \(8,\) has fewer entries than layers"),
+        ("resnet18", {"in_channels": 2.5}, "in_channels must be 1 or more, not 2.5"),
+        ("resnet18", {"layers": (1, "a")}, "layers takes entries of type int, not"),
         ("resnet18", {"layers": ()}, "layers must be 1 or more blocks for each stage"),
         (
             "resnet50",
