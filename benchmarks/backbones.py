@@ -137,18 +137,20 @@ def check_alike(runs: dict[str, Callable[[], torch.Tensor]]) -> int:
     return macs["core"]
 
 
-def compare(name: str, batch: int, size: int, rounds: int, view: Table, progress: Progress) -> None:
+def compare(
+    name: str, kinds: list[str], batch: int, size: int, rounds: int, view: Table, progress: Progress
+) -> None:
     """Adds a network's rows to the table.
 
     Raises:
         AssertionError: The networks do not compute the same.
     """
     a, b = torch.randn(2, EDGE, EDGE)
-    for (kind, prepare), (layout, memory_format) in product(KINDS.items(), FORMATS.items()):
+    for kind, (layout, memory_format) in product(kinds, FORMATS.items()):
         x = torch.randn(batch, 3, size, size).contiguous(memory_format=memory_format)
         target = torch.randint(CLASSES, (batch,))
         runs = {
-            peer: prepare(net.to(memory_format=memory_format), x, target)
+            peer: KINDS[kind](net.to(memory_format=memory_format), x, target)
             for peer, net in networks(name).items()
         }
         macs = check_alike(runs)
@@ -164,6 +166,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=["resnet18", "resnet50"], help="names that all three know"
     )
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=12, help="measurements of each contestant")
@@ -193,7 +196,7 @@ def main() -> None:
         view.add_column(column, justify="right" if " " in column else "left")
     with Progress(transient=True) as progress:
         for name in options.models:
-            compare(name, options.batch, options.size, options.rounds, view, progress)
+            compare(name, options.kinds, options.batch, options.size, options.rounds, view, progress)
     Console(width=140).print(view)
 
 
