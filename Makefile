@@ -24,8 +24,9 @@ format: $(READY)  ## rewrite files in the project's style
 typecheck: $(READY)
 	$(BIN)/mypy
 
-bench: $(READY)  ## speed against peers, a few minutes
+bench: $(READY)  ## speed against peers, about a quarter of an hour
 	$(BIN)/python -m benchmarks.forecasting
+	$(BIN)/python -m benchmarks.backbones
 
 docs: $(READY)  ## docs/commands.md from the help texts
 	$(BIN)/python -m docs.commands > docs/commands.md

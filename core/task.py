@@ -176,7 +176,7 @@ class Task(ABC):
     def export(self, predictor: Any, folder: Path, format: str) -> list[Path]:
         """Writes ``onnx`` or ``pt2`` programs and checks that they give the predictor's output.
 
-        Networks go through :func:`core.compress.deploy.deploy` first.
+        Networks go through :func:`core.compress.folding.deploy` first.
         """
 
 

@@ -121,7 +121,7 @@ def take(argv: list[str], options: tuple[str, ...]) -> tuple[dict[str, str], lis
             rest.append(word)
             continue
         taken[option] = value if joined else next(words, "")
-        if not taken[option]:
+        if not taken[option] or taken[option].startswith("--"):
             raise ConfigError(f"{option} needs a value (see --help)")
     return taken, rest
 

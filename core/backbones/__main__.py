@@ -115,6 +115,9 @@ def table(
         timed: Measure the forward pass.
         features: Show channels and reductions.
     """
+    dims = list(dict.fromkeys(dims))
+    if not any(set(dims) & set(BACKBONES[name].spec.allowed_dims) for name in names):
+        raise ConfigError(f"none of {', '.join(names)} exists for --dims {' '.join(map(str, dims))}")
     columns = [f"params {d}-D, M" for d in dims] + [f"MACs {d}-D, G" for d in dims]
     columns += [f"CPU {d}-D, s" for d in dims] if timed else []
     rows = [["backbone", "input", *columns, *(["channels / reduction"] if features else [])]]

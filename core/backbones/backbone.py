@@ -40,7 +40,7 @@ class Backbone(nn.Module, ABC):
     """
 
     folds: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Pairs (convolution, norm) of which the second reads nothing but the first, see ``core.compress.deploy``."""
+    """Pairs (convolution, norm) of which the second reads nothing but the first, see ``core.compress.folding``."""
 
     head_modules: ClassVar[tuple[str, ...]] = ("fc",)
     """Modules that only :meth:`forward_head` uses, see :meth:`remove_head`."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from core import nd
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.spec import Spec, Stage, check_stages, stage_specs
+from core.errors import ConfigError
 from core.registry import Registry
 from core.residual.blocks import BlockSpec, create_block
 from core.residual.residual import ResidualChain
@@ -88,6 +89,8 @@ class ResNetSpec(Spec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.growth < 0:
+            raise ConfigError(f"growth must be 0 or more, not {self.growth}")
         check_stages(self, self.layers, "strides", "dilations", *(() if self.growth else ("widths",)))
 
     def stages(self) -> list[Stage]:

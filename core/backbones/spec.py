@@ -59,7 +59,7 @@ class Spec:
         if check_dims(self.dims) not in self.allowed_dims:
             allowed = " or ".join(map(str, self.allowed_dims))
             raise ConfigError(f"this backbone exists for dims={allowed} alone, not {self.dims}")
-        if not isinstance(self.in_channels, int) or self.in_channels < 1:
+        if type(self.in_channels) is not int or self.in_channels < 1:
             raise ConfigError(f"in_channels must be 1 or more, not {self.in_channels}")
         count = self.num_classes
         if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):

@@ -1,4 +1,4 @@
-"""Making trained models smaller: low-rank storage, variance-based and structured pruning.
+"""Making trained models smaller and faster: folding, low-rank storage, variance-based and structured pruning.
 
 Importing this package loads nothing heavy; torch-pruning, from the extra ``compress``, is imported by the
 functions that need it.
@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from core.compress.folding import deploy as deploy
+    from core.compress.folding import deployed as deployed
     from core.compress.graph import Pruned as Pruned
     from core.compress.lowrank import decode as decode
     from core.compress.lowrank import encode as encode
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from core.compress.variance import prune_variance as prune_variance
 
 _MODULES = {
+    "deploy": "folding",
+    "deployed": "folding",
     "Pruned": "graph",
     "decode": "lowrank",
     "encode": "lowrank",

@@ -97,7 +97,7 @@ def _with_values(
 
 
 class Reparameterised(nn.Module, ABC):
-    """A module that one plain module replaces after training, see :func:`core.compress.deploy.deploy`."""
+    """A module that one plain module replaces after training, see :func:`core.compress.folding.deploy`."""
 
     @abstractmethod
     def can_merge(self) -> bool:

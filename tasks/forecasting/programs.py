@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.compress.deploy import deploy
+from core.compress.folding import deploy
 from core.errors import ConfigError, PackageError
 from tasks.forecasting.ensemble import Ensemble
 from tasks.forecasting.forecaster import Forecaster, GroupModel

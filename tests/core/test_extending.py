@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core import create_backbone, nd
-from core.compress.deploy import deploy
+from core.compress import deploy
 from core.residual import ResidualChain, create_rule
 from core.residual.blocks import BLOCKS, BlockSpec, create_block
 from core.residual.rules import RULES

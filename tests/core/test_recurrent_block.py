@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core import nd
-from core.compress.deploy import deployed
+from core.compress.folding import deployed
 from core.errors import ConfigError
 from core.residual.blocks import BlockSpec, create_block
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from core.errors import ConfigError
 from core.residual.blocks.spec import BlockSpec
 from core.residual.residual import Residual
 
@@ -21,12 +22,20 @@ class Block(Residual):
     Args:
         spec: Geometry, materials and place.
         last_act: Whether an activation follows the merge (the original, post-activation order).
+
+    Raises:
+        ConfigError: Dropout is asked of a block that has none, or the rule is unknown.
     """
 
     folds: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Pairs (convolution, norm) of which the second reads nothing but the first, see ``core.compress.deploy``."""
+    """Pairs (convolution, norm) of which the second reads nothing but the first, see ``core.compress.folding``."""
+
+    uses_dropout: ClassVar[bool] = False
+    """Whether the block has a place for ``spec.dropout``; others refuse it."""
 
     def __init__(self, spec: BlockSpec, last_act: bool = True) -> None:
+        if spec.dropout and not self.uses_dropout:
+            raise ConfigError("this block has no dropout between its layers; use drop_path or head_dropout")
         super().__init__(
             None,
             rule=spec.make_rule(),

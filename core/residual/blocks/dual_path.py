@@ -62,6 +62,8 @@ class DualPathBlock(Residual):
     def __init__(
         self, spec: BlockSpec, *, inner: int, growth: int, cardinality: int = 32, project: bool = False
     ) -> None:
+        if spec.dropout:
+            raise ConfigError("dual path blocks have no dropout; use drop_path or head_dropout")
         super().__init__(None, rule=spec.make_rule(), drop_path=spec.drop_path)
         if min(inner, growth, cardinality) < 1 or inner % cardinality:
             raise ConfigError(f"dual path: cardinality {cardinality} must divide the {inner} inner channels")

@@ -23,6 +23,7 @@ class PreActBlock(Block):
         spec: Geometry, materials and place.
     """
 
+    uses_dropout: ClassVar[bool] = True
     folds: ClassVar[tuple[tuple[str, str], ...]] = (("conv1", "bn2"),)
 
     def __init__(self, spec: BlockSpec) -> None:

@@ -140,6 +140,7 @@ class TCNBlock(Block):
     """
 
     allowed_dims: ClassVar[tuple[int, ...]] = (1,)
+    uses_dropout: ClassVar[bool] = True
     folds: ClassVar[tuple[tuple[str, str], ...]] = (("conv1.conv", "bn1"), ("conv2.conv", "bn2"))
 
     def __init__(

@@ -193,6 +193,9 @@ def test_features_in_the_order_asked_for():
         ("resnet18", {"widths": (8,)}, r"widths \(8,\) has fewer entries than layers"),
         ("resnet18", {"in_channels": 2.5}, "in_channels must be 1 or more, not 2.5"),
         ("resnet18", {"layers": (1, "a")}, "layers takes entries of type int, not"),
+        ("resnet18", {"in_channels": True}, "in_channels must be 1 or more, not True"),
+        ("resnet18", {"dropout": 0.3}, "this block has no dropout between its layers"),
+        ("pyramidnet110_a48", {"growth": -5}, "growth must be 0 or more, not -5"),
         ("resnet18", {"layers": ()}, "layers must be 1 or more blocks for each stage"),
         (
             "resnet50",
@@ -220,3 +223,14 @@ def test_a_wrong_feature_is_one_line():
 def test_patterns():
     assert list_backbones("wrn16*") == ["wrn16_8"]
     assert BACKBONES["resnet18"].model is ResNet
+
+
+def test_first_weights_are_chosen_alike():
+    """The table of exceptions in docs/backbones.md."""
+    inits = {"fixup": "fixup", "unireplknet": "trunc_normal", "replknet": "default", "cspnext": "default"}
+    for name in BACKBONES:
+        spec = BACKBONES[name].spec
+        assert spec.init == inits.get(name.split("_")[0], "kaiming"), name
+        assert spec.zero_init_last == (not name.startswith(("unireplknet", "replknet", "cspnext", "tcn"))), (
+            name
+        )

@@ -10,7 +10,7 @@ from torch import nn
 
 from core import nd
 from core.backbones import create_backbone
-from core.compress.deploy import deploy
+from core.compress.folding import deploy
 from core.errors import ConfigError
 from core.residual import Residual, list_rules
 from core.residual.attention import list_attention

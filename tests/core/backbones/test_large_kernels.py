@@ -11,7 +11,7 @@ from torch import nn
 
 from core import nd
 from core.backbones import create_backbone, list_backbones
-from core.compress.deploy import deployed
+from core.compress.folding import deployed
 from core.errors import ConfigError
 from core.residual import Residual
 from core.residual.blocks.unireplk import GlobalResponseNorm

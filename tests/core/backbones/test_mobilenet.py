@@ -15,7 +15,7 @@ from torch import nn
 
 from core import nd
 from core.backbones import create_backbone, create_features
-from core.compress.deploy import deployed
+from core.compress.folding import deployed
 from core.errors import ConfigError
 from core.residual import Residual, create_rule, list_rules
 from core.residual.attention import list_attention

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from core.backbones import create_backbone
-from core.compress.deploy import deployed
+from core.compress.folding import deployed
 from core.errors import ConfigError
 from core.residual import Residual, list_rules
 from core.residual.attention import list_attention

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from core.backbones import create_backbone
-from core.compress.deploy import deployed
+from core.compress.folding import deployed
 from core.errors import ConfigError
 from core.residual import Residual, list_rules
 from core.residual.attention import list_attention

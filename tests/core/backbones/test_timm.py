@@ -21,9 +21,12 @@ MODELS = [
 
 
 def trained_statistics(model, x):
-    """Gives batch norms the statistics of a few batches, since untouched ones hide a wrong order of layers."""
+    """Gives batch norms random scales and the statistics of a few batches: fresh ones hide most of the network."""
     model.train()
     with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
         for shift in range(3):
             model(x + shift)
     return model.eval()
@@ -37,12 +40,16 @@ def close(ours, theirs):
 def test_timm(name):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64)
-    theirs, ours = timm.create_model(name, num_classes=7), create_backbone(name, num_classes=7)
+    theirs, ours = (
+        timm.create_model(name, num_classes=7),
+        create_backbone(name, num_classes=7, zero_init_last=False),
+    )
     with torch.no_grad():
         theirs.load_state_dict(ours.state_dict())
         close(ours.eval()(x), theirs.eval()(x))
         ours.load_state_dict(trained_statistics(theirs, x).state_dict())
         close(ours(x), theirs(x))
+        assert theirs(x).std() > 0
 
         features = create_features(name)
         features.backbone.load_state_dict({k: v for k, v in ours.state_dict().items() if k[:3] != "fc."})
@@ -60,19 +67,26 @@ def test_timm(name):
 def test_torchvision(name):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64)
-    theirs, ours = torchvision.models.get_model(name, num_classes=7), create_backbone(name, num_classes=7)
+    theirs, ours = (
+        torchvision.models.get_model(name, num_classes=7),
+        create_backbone(name, num_classes=7, zero_init_last=False),
+    )
     with torch.no_grad():
         theirs.load_state_dict(ours.state_dict())
         close(ours.eval()(x), theirs.eval()(x))
         ours.load_state_dict(trained_statistics(theirs, x).state_dict())
         close(ours(x), theirs(x))
+        assert theirs(x).std() > 0
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "seresnet18"])
 def test_gradients_are_timms(name):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 64, 64)
-    theirs, ours = timm.create_model(name, num_classes=7), create_backbone(name, num_classes=7)
+    theirs, ours = (
+        timm.create_model(name, num_classes=7),
+        create_backbone(name, num_classes=7, zero_init_last=False),
+    )
     ours.load_state_dict(theirs.state_dict())
     for model in (ours, theirs):
         model.train()(x).square().sum().backward()

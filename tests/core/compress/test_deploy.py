@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 
 from core import nd
 from core.backbones import BACKBONES, backbone_options, create_backbone, list_backbones
-from core.compress.deploy import Deployed, deploy, deployed
+from core.compress.folding import Deployed, deploy, deployed
 from core.residual import list_rules
 from core.residual.blocks import BLOCKS, BlockSpec, create_block, list_blocks
 from core.residual.reparam import DilatedConv, LargeKernelConv, can_fold
