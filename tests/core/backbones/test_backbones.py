@@ -135,8 +135,8 @@ def test_copies_and_export(rule):
 
 
 def test_samples_are_independent():
-    model = small(num_classes=3).eval()
-    x = torch.randn(3, 3, 32, 32)
+    model = small(num_classes=3).eval().double()
+    x = torch.randn(3, 3, 32, 32, dtype=torch.float64)
     torch.testing.assert_close(model(x), torch.cat([model(sample[None]) for sample in x]))
 
 

@@ -230,7 +230,7 @@ def test_the_code_of_the_documentation_runs(tmp_path, monkeypatch):
     page = (Path(__file__).parents[3] / "docs" / "backbones.md").read_text(encoding="utf-8")
     section = page[page.index("## Weights and decoders") :]
     blocks = re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     for block in blocks:
