@@ -114,6 +114,12 @@ def act(name: str, inplace: bool = False) -> nn.Module:
     return ACTS[name](inplace)
 
 
+def spatial_mean(x: Tensor, keepdim: bool = False) -> Tensor:
+    """Averages ``(B, C, *spatial)`` over space, to ``(B, C)`` or, if asked, ``(B, C, 1, ...)``."""
+    # Without spatial axes the tuple would be empty, which means all axes.
+    return x.mean(tuple(range(2, x.ndim)), keepdim=keepdim) if x.ndim > 2 else x
+
+
 def interpolation(dims: int) -> str:
     """Returns the linear ``mode`` of ``torch.nn.functional.interpolate``."""
     return _INTERPOLATION[check_dims(dims) - 1]

@@ -172,7 +172,7 @@ class CSPNeXt(Backbone):
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Averages the last features over space and classifies them."""
-        return self.fc(self.dropout(x.mean(tuple(range(2, x.ndim)))))
+        return self.fc(self.dropout(nd.spatial_mean(x)))
 
 
 def _blocks(spec: CSPNeXtSpec, widths: list[int], counts: list[int]) -> list[ResidualChain]:

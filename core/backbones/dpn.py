@@ -146,7 +146,7 @@ class DPN(Backbone):
     def forward_head(self, x: Tensor) -> Tensor:
         """Averages the last features over space after norm and activation, and classifies them."""
         x = self.features["conv5_bn_ac"](x)
-        return self.classifier(self.dropout(x.mean(tuple(range(2, x.ndim)), keepdim=True))).flatten(1)
+        return self.classifier(self.dropout(nd.spatial_mean(x, keepdim=True))).flatten(1)
 
 
 DPNS: dict[str, Spec] = {

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from core import nd
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.registry import register_backbones
 from core.backbones.spec import Spec, check_stages
@@ -115,7 +116,7 @@ class MobileNetV2(Backbone):
     def forward_head(self, x: Tensor) -> Tensor:
         """Applies the last convolution, averages over space and classifies."""
         x = self.act2(self.bn2(self.conv_head(x)))
-        return self.classifier(self.dropout(x.mean(tuple(range(2, x.ndim)))))
+        return self.classifier(self.dropout(nd.spatial_mean(x)))
 
 
 def _block_specs(spec: MobileNetV2Spec) -> list[list[BlockSpec]]:

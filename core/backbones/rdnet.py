@@ -137,7 +137,7 @@ class RDNet(Backbone):
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Averages the last features over space, normalises and classifies them."""
-        return self.head(x.mean(tuple(range(2, x.ndim)), keepdim=True))
+        return self.head(nd.spatial_mean(x, keepdim=True))
 
 
 def _preset(width: int, growths: tuple[int, int, int, int], middle: int, last: int) -> RDNetSpec:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from core import nd
 from core.backbones.backbone import Backbone, FeatureInfo
 from core.backbones.registry import register_backbones
 from core.backbones.spec import Spec, check_stages
@@ -114,7 +115,7 @@ class RepLKNet(Backbone):
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Normalises the last features, averages them over space and classifies them."""
-        return self.head(self.dropout(self.norm(x).mean(tuple(range(2, x.ndim)))))
+        return self.head(self.dropout(nd.spatial_mean(self.norm(x))))
 
 
 def _stage(spec: RepLKNetSpec, blocks: list[BlockSpec], kernel: int) -> ResidualChain:

@@ -164,7 +164,7 @@ class ResNet(Backbone):
     def forward_head(self, x: Tensor) -> Tensor:
         """Averages the last features over space and classifies them."""
         x = self.act(self.norm(x))
-        return self.fc(self.dropout(x.mean(tuple(range(2, x.ndim)))))
+        return self.fc(self.dropout(nd.spatial_mean(x)))
 
 
 def _first_layers(make: BlockSpec, stem: Stem, width: int) -> nn.Module:

@@ -118,7 +118,7 @@ class UniRepLKNet(Backbone):
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Averages the last features over space, normalises and classifies them."""
-        pooled = self.norm(x.mean(tuple(range(2, x.ndim)), keepdim=True)).flatten(1)
+        pooled = self.norm(nd.spatial_mean(x, keepdim=True)).flatten(1)
         return self.head(self.dropout(pooled))
 
 

@@ -29,6 +29,6 @@ class EfficientChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales every channel of ``(B, C, *spatial)`` by a number in (0, 1)."""
-        mean = x.mean(tuple(range(2, x.ndim)))
+        mean = nd.spatial_mean(x)
         gate = self.conv(mean.unsqueeze(1)).squeeze(1).sigmoid()
         return x * gate.reshape(*gate.shape, *(1,) * (x.ndim - 2))

@@ -25,4 +25,4 @@ class EffectiveSqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales every channel of ``(B, C, *spatial)`` by a number in [0, 1]."""
-        return x * F.hardsigmoid(self.fc(x.mean(tuple(range(2, x.ndim)), keepdim=True)))
+        return x * F.hardsigmoid(self.fc(nd.spatial_mean(x, keepdim=True)))

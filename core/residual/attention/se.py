@@ -33,5 +33,5 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales every channel of ``(B, C, *spatial)`` by a number in (0, 1)."""
-        mean = x.mean(tuple(range(2, x.ndim)), keepdim=True)
+        mean = nd.spatial_mean(x, keepdim=True)
         return x * self.fc2(F.relu(self.fc1(mean))).sigmoid()

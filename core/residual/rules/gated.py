@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from core import nd
 from core.errors import ConfigError
 from core.residual.rule import PointwiseRule, RuleSpec
 
@@ -76,16 +77,10 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps features ``(B, C, *spatial)`` to gates ``(B,)`` of 0 and 1."""
-        logit = self.logit(torch.relu(self.hidden(spatial_mean(x))))
+        logit = self.logit(torch.relu(self.hidden(nd.spatial_mean(x))))
         soft = self.probability(logit.squeeze(-1))
         # In this order the sum is exactly 0 or 1.
         return (soft > 0.5).to(soft.dtype) + (soft - soft.detach())
-
-
-def spatial_mean(x: Tensor) -> Tensor:
-    """Averages ``(B, C, *spatial)`` over space, to ``(B, C)``."""
-    # Without spatial axes the tuple would be empty, which means all axes.
-    return x.mean(tuple(range(2, x.ndim))) if x.ndim > 2 else x
 
 
 def per_sample(weight: Tensor, like: Tensor) -> Tensor:

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from core import nd
 from core.errors import ConfigError
 from core.residual.rule import Rule, RuleSpec
-from core.residual.rules.gated import per_sample, spatial_mean
+from core.residual.rules.gated import per_sample
 
 EPS = 1e-6
 
@@ -106,7 +107,7 @@ class ConnectionWeights(nn.Module):
         """Returns weights ``(B, n, r + n)`` and ``(B, n)``, without batch axis where they are constant."""
         if self.channels is None:
             return self.width, self.depth
-        features = torch.stack([spatial_mean(part) for part in parts], dim=1)
+        features = torch.stack([nd.spatial_mean(part) for part in parts], dim=1)
         features = nn.functional.rms_norm(features, (self.channels,), eps=EPS)
         width = torch.tanh(features @ self.width_projection) * self.width_scale
         depth = torch.tanh(features @ self.depth_projection).squeeze(-1) * self.depth_scale
