@@ -2,7 +2,8 @@
 
 The command line and the YAML files share one set of names: ``--train.lr 1e-3`` and ``train: {lr: 1e-3}``.
 Flags override the file, wherever they stand. ``--model NAME`` chooses which dataclass of the task's
-``models`` the keys below ``model`` belong to.
+``models`` the keys below ``model`` belong to. ``--batch-size`` is ``--batch_size``, and a yes-or-no option without
+a value means true.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -55,6 +56,7 @@ class TrainConfig:
         precision: auto picks bf16 or fp32 from the hardware and says so.
         device: auto, cpu, cuda or cuda:N.
         compile: Compile the model with torch.compile before training.
+        channels_last: Keep the channels of a pixel together in memory, which 2-D convolutions prefer.
         recompute: What the backward pass computes again instead of keeping it: none, residual branches, or
             segments of sqrt(n) of the n blocks in a row (least memory).
         log_every: Steps between two entries of the training curves.
@@ -91,6 +93,7 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
     compile: bool = False
+    channels_last: bool = False
     recompute: Literal["none", "branches", "segments"] = "none"
     log_every: int = 10
     validate_every: int = 0
@@ -270,9 +273,33 @@ def parse(
     for key, value in defaults.items():
         options = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
         parser.set_defaults(options)
+    _allow_bare_flags(parser)
+    argv = [_underscored(word, parser._option_string_actions) for word in argv]
     built = parser.instantiate(parser.parse_args(argv))
     names = [f.name for f in dataclasses.fields(root)]
     return root(**{name: getattr(built, name) for name in names})
+
+
+def _allow_bare_flags(parser: ArgumentParser) -> None:
+    """Lets ``--strict`` mean ``--strict true``, for every option that takes true or false."""
+    for action in parser._actions:
+        if getattr(action, "_typehint", None) in (bool, bool | None):
+            action.nargs, action.const = "?", True
+
+
+def _underscored(word: str, options: Iterable[str]) -> str:
+    """Returns an option with the underscores of its name where the user wrote hyphens; other words as they are.
+
+    Of ``--model.rule-options.some-key`` the part that names an option is changed, and the user's key is not.
+    """
+    name = word.partition("=")[0]
+    if not name.startswith("--") or "-" not in name[2:] or name in options:
+        return word
+    plain = "--" + name[2:].replace("-", "_")
+    found = max(
+        (o for o in options if plain == o or plain.startswith((f"{o}.", f"{o}+"))), key=len, default=""
+    )
+    return found + word[len(found) :]
 
 
 def _files_first(argv: list[str]) -> list[str]:

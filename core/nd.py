@@ -135,6 +135,25 @@ def memory_format(ndim: int) -> torch.memory_format:
     return formats.get(ndim, torch.contiguous_format)
 
 
+class SpatialMean(nn.Module):
+    """:func:`spatial_mean` as a layer, so that a hook can put another statistic in its place.
+
+    Channel attention and rules that look at the whole image take their mean by it; :mod:`core.infer.statistics`
+    replaces it where an image is restored in tiles.
+
+    Args:
+        keepdim: Return ``(B, C, 1, ...)`` instead of ``(B, C)``.
+    """
+
+    def __init__(self, keepdim: bool = False) -> None:
+        super().__init__()
+        self.keepdim = keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Averages ``(B, C, *spatial)`` over space."""
+        return spatial_mean(x, self.keepdim)
+
+
 class ScalarBias(nn.Module):
     """Adds one learned number, 0 at the start: what is left of a norm in Fixup (arXiv:1901.09321, section 3)."""
 

@@ -213,6 +213,8 @@ def _fit(
                 run.log_metrics({f"{prefix}{name}": value for name, value in values.items()}, step)
 
             learner = part.learner.to(device)
+            if config.train.channels_last:
+                learner.to(memory_format=torch.channels_last)  # convolutions hand it on to what they give
             if config.train.compile:
                 learner.compile()
             if part.name in teachers:

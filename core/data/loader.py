@@ -1,43 +1,60 @@
-"""Batches from a map-style dataset, by number: an epoch's order depends on the seed and the epoch alone."""
+"""Batches from a finite data set, by number: an epoch depends on the seed and the epoch's number alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from core.errors import DataError
 from core.train.distributed import World, environment_world
-from core.train.seeds import generator
+from core.train.seeds import derive_seed, generator
+
+
+class Samples(Protocol):
+    """A finite data set whose samples may be drawn at random: crops, noise, augmentation."""
+
+    def __len__(self) -> int:
+        """Number of samples in an epoch."""
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Returns arrays or tensors for a sample; its ``"ids"`` is shown in error messages.
+
+        Args:
+            index: Sample, from 0.
+            rng: The only source of randomness. It depends on seed, epoch and index, not on what was drawn before or
+                on which process draws, so that every epoch is new and a resumed run draws the same.
+        """
 
 
 class EpochLoader:
-    """A :class:`core.train.learner.BatchSource` over a map-style dataset.
+    """A :class:`core.train.learner.BatchSource` over a finite data set.
 
     Args:
-        dataset: Returns a dictionary of tensors for an index; its ``"ids"`` are shown in error messages.
+        samples: The data.
         batch_size: Samples in a batch, over all processes; an incomplete last batch is dropped in training.
-        seed: Seed of the order.
+        seed: Seed of the order and of what the samples draw.
         workers: Loader processes; with 0 a resumed run is bit-equal to an uninterrupted one.
         world: This process's share, the environment's by default: every rank takes its slice of a batch.
     """
 
     def __init__(
-        self, dataset: Dataset, batch_size: int, *, seed: int, workers: int = 0, world: World | None = None
+        self, samples: Samples, batch_size: int, *, seed: int, workers: int = 0, world: World | None = None
     ) -> None:
-        self.dataset, self.batch_size, self.seed, self.workers = dataset, batch_size, seed, workers
+        self.samples, self.batch_size, self.seed, self.workers = samples, batch_size, seed, workers
         self.world = world or environment_world()
         if batch_size % self.world.size:
             raise DataError(
                 f"a batch of {batch_size} cannot be shared by {self.world.size} processes equally"
             )
-        self.steps_per_epoch: int = len(dataset) // batch_size  # type: ignore[arg-type]
+        self.steps_per_epoch: int = len(samples) // batch_size
         if self.steps_per_epoch == 0:
             raise DataError(
-                f"{len(dataset)} samples do not fill a batch of {batch_size}; "  # type: ignore[arg-type]
-                f"set --train.batch_size to {len(dataset)} or less"  # type: ignore[arg-type]
+                f"{len(samples)} samples do not fill a batch of {batch_size}; "
+                f"set --train.batch_size to {len(samples)} or less"
             )
 
     def batches(self, start: int, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -45,7 +62,7 @@ class EpochLoader:
         epoch, skip = divmod(start, self.steps_per_epoch)
         while True:
             loader = DataLoader(
-                self.dataset,
+                _Epoch(self.samples, self.seed, epoch),
                 batch_sampler=self._indices(epoch, skip),
                 num_workers=self.workers,
                 pin_memory=device.type == "cuda",
@@ -59,6 +76,17 @@ class EpochLoader:
             epoch, skip = epoch + 1, 0
 
     def _indices(self, epoch: int, skip: int) -> list[list[int]]:
-        order = torch.randperm(len(self.dataset), generator=generator(self.seed, "order", epoch))  # type: ignore[arg-type]
+        order = torch.randperm(len(self.samples), generator=generator(self.seed, "order", epoch))
         whole = order[: self.steps_per_epoch * self.batch_size].view(self.steps_per_epoch, self.batch_size)
         return whole[skip:, self.world.rank :: self.world.size].tolist()
+
+
+class _Epoch(Dataset):
+    """One epoch of the data, as the loader's processes see it."""
+
+    def __init__(self, samples: Samples, seed: int, epoch: int) -> None:
+        self.samples, self.seed, self.epoch = samples, seed, epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "draw", self.epoch, index)))
+        return self.samples.draw(index, rng)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from core.compress.folding import deploy
-from core.errors import ConfigError, PackageError
+from core.export import check_outputs, check_packages, write_program
 from tasks.forecasting.ensemble import Ensemble
 from tasks.forecasting.forecaster import Forecaster, GroupModel
 from tasks.forecasting.sampler import FlatSeries
-
-TOLERANCE = 1e-4  # largest difference to the original, relative to the largest value
 
 
 class EnsembleProgram(nn.Module):
@@ -70,9 +64,8 @@ def export_programs(forecaster: Forecaster, folder: Path, format: str) -> list[P
         ConfigError: The packages that ONNX needs are not installed.
         PackageError: A program does not reproduce the model.
     """
-    if format == "onnx" and any(find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")):
-        raise ConfigError("--format onnx needs more packages: pip install 'skipway[export]'")
-    write = {"onnx": _write_onnx, "pt2": _write_pt2}[format]
+    check_packages(format)
+    batch = torch.export.Dim("batch")
     paths = []
     for name, model in forecaster.models.items():
         program = EnsembleProgram(model.ensemble.cpu())
@@ -85,14 +78,17 @@ def export_programs(forecaster: Forecaster, folder: Path, format: str) -> list[P
             )
         ]
         inputs = FlatSeries(values, torch.device("cpu"), program.lookback).last_windows(program.lookback)
-        outputs = write(program, inputs, path, _metadata(name, model, program))
+        outputs = write_program(
+            program,
+            inputs,
+            path,
+            input_names=("history", "mask"),
+            output_names=("forecast", "members"),
+            dynamic_shapes=({0: batch}, {0: batch}),
+            metadata=_metadata(name, model, program),
+        )
         expected = model.ensemble(values).detach().transpose(0, 1)
-        error = float(np.abs(outputs[1] - expected.numpy()).max() / expected.abs().max())
-        if not error < TOLERANCE:
-            path.unlink()
-            raise PackageError(
-                f"{path} differs from the model by {error:.1e} and was removed; please report this"
-            )
+        check_outputs(path, outputs[1], expected.numpy())
         paths.append(path)
     return paths
 
@@ -109,42 +105,3 @@ def _metadata(name: str, model: GroupModel, program: EnsembleProgram) -> dict[st
         "input": "history (batch, lookback) oldest value first and zero on the padding; mask 1 where there is a value",
         "output": "forecast (batch, horizon), the median; members (batch, members, horizon)",
     }
-
-
-def _write_onnx(
-    program: EnsembleProgram, inputs: tuple[Tensor, Tensor], path: Path, metadata: dict[str, str]
-) -> tuple[np.ndarray, np.ndarray]:
-    import onnx
-    import onnxruntime
-
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.onnx warns about its own internals
-        torch.onnx.export(
-            program,
-            inputs,
-            path,
-            input_names=["history", "mask"],
-            output_names=["forecast", "members"],
-            dynamic_shapes=({0: batch}, {0: batch}),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = ("history", "mask")
-    return tuple(session.run(None, {n: t.numpy() for n, t in zip(names, inputs, strict=True)}))
-
-
-def _write_pt2(
-    program: EnsembleProgram, inputs: tuple[Tensor, Tensor], path: Path, metadata: dict[str, str]
-) -> tuple[np.ndarray, np.ndarray]:
-    batch = torch.export.Dim("batch")
-    exported = torch.export.export(program, inputs, dynamic_shapes=({0: batch}, {0: batch}))
-    torch.export.save(exported, path, extra_files={"metadata.json": json.dumps(metadata)})
-    forecast, members = torch.export.load(path).module()(*inputs)
-    return forecast.detach().numpy(), members.detach().numpy()

@@ -55,11 +55,13 @@ class Train:
         lr: Learning rate.
         steps: Steps.
         schedule: Shape.
+        last_first: Order.
     """
 
     lr: float = 0.1
     steps: int | dict[str, int] | None = None
     schedule: Literal["constant", "cosine"] = "cosine"
+    last_first: bool = False
 
 
 @dataclass
@@ -69,12 +71,18 @@ class Root:
     Args:
         seed: Seed.
         tags: Words.
+        more_tags: Words by name.
+        strict: Stop early.
+        all_of_it: Everything, or nothing.
         train: Training.
         model: Model.
     """
 
     seed: int = 0
     tags: list[str] = field(default_factory=list)
+    more_tags: dict[str, str] = field(default_factory=dict)
+    strict: bool = True
+    all_of_it: bool | None = None
     train: Train = field(default_factory=Train)
     model: Any = field(default_factory=Small)
 
@@ -148,6 +156,49 @@ def test_values_of_several_types(read):
     assert read("--tags", "[x, y]").tags == ["x", "y"]
 
 
+@pytest.mark.parametrize(
+    ("argv", "strict", "all_of_it", "last_first"),
+    [
+        ("", True, None, False),
+        ("--all_of_it", True, True, False),
+        ("--all-of-it", True, True, False),
+        ("--all-of-it --train.last-first --seed 5", True, True, True),
+        ("--train.last-first", True, None, True),
+        ("--strict false --train.last_first true", False, None, True),
+        ("--strict=false --all-of-it=false --train.last-first=true", False, False, True),
+        ("--strict false --strict", True, None, False),
+        ("--all-of-it null", True, None, False),
+        ("--train.last_first --model small", True, None, True),
+    ],
+)
+def test_flags_without_a_value_are_true(argv, strict, all_of_it, last_first, read):
+    config = read(*argv.split())
+    assert (config.strict, config.all_of_it, config.train.last_first) == (strict, all_of_it, last_first)
+    assert config.seed == 5
+
+
+def test_a_flag_without_a_value_overrides_a_file(read, file):
+    path = file("strict: false\ntrain: {last_first: false}")
+    config = read("--train.last-first", "--strict", "--config", path)
+    assert (config.strict, config.train.last_first) == (True, True)
+
+
+def test_hyphens_in_names_and_never_in_values(read):
+    config = read("--more-tags", "{a-b: c-d}", "--tags=[--x-y, e-f]")
+    assert (config.more_tags, config.tags) == ({"a-b": "c-d"}, ["--x-y", "e-f"])
+    assert read("--more-tags={a: --b-c=d-e}").more_tags == {"a": "--b-c=d-e"}
+    assert read("--more-tags.some-key", "x-y").more_tags == {"some-key": "x-y"}
+    assert read("--model", "large", "--model.name=large").model.name == "large"
+
+
+def test_an_option_with_hyphens_of_its_own(default):
+    extra = {"--dry-run": "Nothing."}
+    config = parse(
+        Root, ["--dry-run", "x", "--all-of-it"], prog="toy", description="", models=MODELS, extra=extra
+    )
+    assert config.all_of_it is True
+
+
 @pytest.mark.parametrize("argv", [[], ["--model", "large", "--model.heads", "1", "--train.steps", "{a: 1}"]])
 def test_the_resolved_configuration_runs_again(argv, read, file):
     config = read(*argv)
@@ -169,6 +220,9 @@ def test_the_resolved_configuration_runs_again(argv, read, file):
         (["--train.steps", "many"], "--train.steps takes int, dict[str, int], null, not 'many'."),
         (["--config", "missing.yaml"], "--config: File does not exist"),
         (["--seed"], "--seed"),
+        (["--train.last-firs"], "unknown option --train.last-firs. Did you mean '--train.last_first'?"),
+        (["--strict", "maybe"], "--strict takes bool, not 'maybe'."),
+        (["--train.lr"], "--train.lr"),
     ],
 )
 def test_wrong_flags_are_one_line(argv, expected, read, capsys):
@@ -220,7 +274,14 @@ def test_help_describes_every_option(read, capsys):
         read("--model", "large", "--help")
     text = capsys.readouterr().out
     assert caught.value.code == 0
-    for option in ("--train.lr", "--model.heads", "Attention heads", "Learning rate", "default: 7"):
+    for option in (
+        "--strict [{true,false}]",
+        "--train.lr",
+        "--model.heads",
+        "Attention heads",
+        "Learning rate",
+        "default: 7",
+    ):
         assert option in text
     assert "--model.depth" not in text
 
@@ -292,5 +353,5 @@ def test_values_in_range():
 
 def test_the_resolved_configuration_is_plain_yaml():
     content = yaml.safe_load(dump_config(Root(tags=["a"], train=Train(steps={"x": 1}))))
-    assert content["train"] == {"lr": 0.1, "steps": {"x": 1}, "schedule": "cosine"}
+    assert content["train"] == {"lr": 0.1, "steps": {"x": 1}, "schedule": "cosine", "last_first": False}
     assert content["model"]["name"] == "small"

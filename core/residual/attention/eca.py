@@ -26,9 +26,9 @@ class EfficientChannelAttention(nn.Module):
         kernel = max(int((math.log2(channels) + 1) / 2) // 2 * 2 + 1, 3)
         # Along channels, whatever the number of spatial axes.
         self.conv = nd.conv(1)(1, 1, kernel, padding=kernel // 2, bias=False)
+        self.mean = nd.SpatialMean()
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales every channel of ``(B, C, *spatial)`` by a number in (0, 1)."""
-        mean = nd.spatial_mean(x)
-        gate = self.conv(mean.unsqueeze(1)).squeeze(1).sigmoid()
+        gate = self.conv(self.mean(x).unsqueeze(1)).squeeze(1).sigmoid()
         return x * gate.reshape(*gate.shape, *(1,) * (x.ndim - 2))

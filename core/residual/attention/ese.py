@@ -21,8 +21,9 @@ class EffectiveSqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
+        self.mean = nd.SpatialMean(keepdim=True)
         self.fc = nd.pointwise(dims, channels, channels, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales every channel of ``(B, C, *spatial)`` by a number in [0, 1]."""
-        return x * F.hardsigmoid(self.fc(nd.spatial_mean(x, keepdim=True)))
+        return x * F.hardsigmoid(self.fc(self.mean(x)))

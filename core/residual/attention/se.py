@@ -28,10 +28,10 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int, dims: int, *, ratio: float = 1 / 16, divisor: int = 8) -> None:
         super().__init__()
         width = reduced("se", channels, ratio, divisor)
+        self.mean = nd.SpatialMean(keepdim=True)
         self.fc1 = nd.pointwise(dims, channels, width, bias=True)
         self.fc2 = nd.pointwise(dims, width, channels, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scales every channel of ``(B, C, *spatial)`` by a number in (0, 1)."""
-        mean = nd.spatial_mean(x, keepdim=True)
-        return x * self.fc2(F.relu(self.fc1(mean))).sigmoid()
+        return x * self.fc2(F.relu(self.fc1(self.mean(x)))).sigmoid()

@@ -69,6 +69,7 @@ class Gate(nn.Module):
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
+        self.mean = nd.SpatialMean()
         self.hidden = nn.Linear(channels, hidden)
         self.logit = nn.Linear(hidden, 1)
         self.probability = nn.Sigmoid()  # a module, so that its output can be collected by a hook
@@ -77,7 +78,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps features ``(B, C, *spatial)`` to gates ``(B,)`` of 0 and 1."""
-        logit = self.logit(torch.relu(self.hidden(nd.spatial_mean(x))))
+        logit = self.logit(torch.relu(self.hidden(self.mean(x))))
         soft = self.probability(logit.squeeze(-1))
         # In this order the sum is exactly 0 or 1.
         return (soft > 0.5).to(soft.dtype) + (soft - soft.detach())

@@ -98,6 +98,7 @@ class ConnectionWeights(nn.Module):
         self.depth = nn.Parameter(torch.ones(parts))
         self.channels = channels
         if channels is not None:
+            self.mean = nd.SpatialMean()
             self.width_projection = nn.Parameter(torch.zeros(channels, self.width.shape[1]))
             self.depth_projection = nn.Parameter(torch.zeros(channels, 1))
             self.width_scale = nn.Parameter(torch.full((1,), 0.01))
@@ -107,7 +108,7 @@ class ConnectionWeights(nn.Module):
         """Returns weights ``(B, n, r + n)`` and ``(B, n)``, without batch axis where they are constant."""
         if self.channels is None:
             return self.width, self.depth
-        features = torch.stack([nd.spatial_mean(part) for part in parts], dim=1)
+        features = torch.stack([self.mean(part) for part in parts], dim=1)
         features = nn.functional.rms_norm(features, (self.channels,), eps=EPS)
         width = torch.tanh(features @ self.width_projection) * self.width_scale
         depth = torch.tanh(features @ self.depth_projection).squeeze(-1) * self.depth_scale

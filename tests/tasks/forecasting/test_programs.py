@@ -82,8 +82,10 @@ def test_a_program_that_differs_is_not_kept(tmp_path, monkeypatch):
     from tasks.forecasting import programs
 
     model = forecaster(small(["mape"]))
-    write = programs._write_pt2
-    monkeypatch.setattr(programs, "_write_pt2", lambda *args: tuple(1.01 * x for x in write(*args)))
+    write = programs.write_program
+    monkeypatch.setattr(
+        programs, "write_program", lambda *args, **names: tuple(1.01 * x for x in write(*args, **names))
+    )
     with pytest.raises(PackageError, match="differs from the model"):
         export_programs(model, tmp_path, "pt2")
     assert not list(tmp_path.iterdir())

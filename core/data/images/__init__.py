@@ -1,0 +1,1 @@
+"""Images as tasks see them: files, folders, resizing, degradations, patches, quality."""

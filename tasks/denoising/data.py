@@ -1,0 +1,217 @@
+"""Images for denoising: read, checked, and split into training and test."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+from core.data.images.folder import Loaded, content_digest, drop_leaks, list_pictures, load_pairs, load_pictures
+from core.data.images.resize import imresize
+from core.errors import ConfigError, DataError
+from core.train.seeds import generator
+from tasks.denoising.config import DataConfig
+
+# Of scikit-image's photographs, those without text and diagrams. The last of each list are held out.
+COLOUR = ("astronaut", "coffee", "hubble_deep_field", "motorcycle_left", "ihc", "retina", "chelsea", "rocket")
+GRAY = ("brick", "grass", "gravel", "moon", "camera", "coins")
+HELD_OUT = ("camera", "chelsea", "coins", "rocket")
+
+
+@dataclass
+class ImageSet:
+    """Images of one folder.
+
+    Attributes:
+        clean: What restored images are compared with.
+        noisy: Real noisy versions; ``None`` where the degradation is made by us.
+    """
+
+    clean: Loaded
+    noisy: Loaded | None = None
+
+
+@dataclass
+class DenoisingData:
+    """A :class:`core.task.Dataset` of images.
+
+    Attributes:
+        name: Short name.
+        channels: 1 or 3.
+        train: Images to learn from; ``None`` where only tests were asked for.
+        tests: Test sets by name.
+        notes: What the loader dropped, converted or assumed.
+    """
+
+    name: str
+    channels: int
+    train: ImageSet | None
+    tests: dict[str, ImageSet]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return sum(len(part.clean.names) for part in self._sets())
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of all images, training and test apart."""
+        return self._digest
+
+    def __post_init__(self) -> None:
+        arrays: list[np.ndarray] = []
+        for part in self._sets():
+            for images in (part.clean, part.noisy):
+                count = len(images.images) if images else 0
+                arrays += [np.array([count]), *(images.images if images else [])]
+        self._digest = content_digest(arrays)
+
+    def _sets(self) -> list[ImageSet]:
+        return [*([self.train] if self.train else []), *self.tests.values()]
+
+
+def load_data(config: DataConfig) -> DenoisingData:
+    """Reads the images that a configuration names.
+
+    Raises:
+        DataError: There are none, or they cannot be used.
+        ConfigError: Options contradict each other.
+    """
+    if not 0 < config.test_share < 1:
+        raise ConfigError(f"--data.test_share {config.test_share} is not a share; use a number between 0 and 1")
+    if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
+        return _photographs(config)
+    paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
+    if not paths:
+        raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
+    paired = config.name == "pairs" or (config.name == "auto" and _holds_pairs(paths[0]))
+    channels = config.channels or _channels_of(paths[0])
+    read = _read_pairs if paired else _read_folder
+    notes: list[str] = []
+    tests = {}
+    for path in map(Path, config.test_path or []):
+        tests[path.resolve().name] = read(path, channels, 1)
+    train = None
+    if config.path:
+        path = Path(config.path)
+        train = read(path, channels, 1 if not tests else config.patch)
+        if not tests:
+            train, held_out = _split(train, config)
+            tests = {"test": held_out}
+        for test in tests.values():
+            _drop_leaks(train, test)
+        train = _resized(train, config)
+    for part in [*([train] if train else []), *tests.values()]:
+        notes += part.clean.notes
+    name = paths[0].resolve().name
+    return DenoisingData(name, channels, train, tests, notes)
+
+
+def _photographs(config: DataConfig) -> DenoisingData:
+    """Photographs of scikit-image's wheel; colour ones as gray too unless three channels are asked for."""
+    import skimage.data
+
+    folder = Path(skimage.data.__file__).parent
+    channels = config.channels or 1
+    names = COLOUR if channels == 3 else COLOUR + GRAY
+    parts = []
+    for chosen in ([n for n in names if n not in HELD_OUT], [n for n in names if n in HELD_OUT]):
+        paths = [next(p for p in sorted(folder.glob(f"{name}.*")) if p.suffix != ".py") for name in chosen]
+        parts.append(ImageSet(load_pictures(paths, channels)))
+    train, test = parts
+    notes = [f"{len(train.clean.names)} photographs to learn from, {', '.join(test.clean.names)} to test on"]
+    return DenoisingData("photographs", channels, _resized(train, config), {"photographs": test}, notes)
+
+
+def _holds_pairs(path: Path) -> bool:
+    if not path.is_dir():
+        return False
+    if (path / "noisy").is_dir() and (path / "clean").is_dir():
+        return True
+    stems = [p.stem for p in path.iterdir() if p.is_file()]
+    return bool(stems) and all(re.search(r"_(real|mean|noisy|clean)$", stem) for stem in stems)
+
+
+def _channels_of(path: Path) -> int:
+    """1 or 3, as the first image of a folder."""
+    from core.data.images.files import read_picture
+
+    if path.is_dir() and (path / "clean").is_dir():
+        path = path / "clean"
+    return 1 if read_picture(list_pictures(path)[0]).pixels.shape[2] == 1 else 3
+
+
+def _read_folder(path: Path, channels: int, min_size: int) -> ImageSet:
+    return ImageSet(load_pictures(path, channels, min_size=min_size, progress=True))
+
+
+def _read_pairs(path: Path, channels: int, min_size: int) -> ImageSet:
+    noisy, clean = load_pairs(path, channels, min_size=min_size)
+    return ImageSet(clean, noisy)
+
+
+def _select(images: Loaded, keep: list[int], notes: list[str]) -> Loaded:
+    return Loaded([images.names[i] for i in keep], [images.images[i] for i in keep], notes)
+
+
+def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
+    """Holds out a share of the scenes; without a pattern each image is its own scene."""
+    names = images.clean.names
+    scenes = [_scene(name, config.scene) for name in names]
+    order = list(dict.fromkeys(scenes))
+    if len(order) < 2:
+        raise DataError("one scene alone cannot be split into training and test; give --data.test_path")
+    import torch
+
+    count = min(len(order) - 1, max(1, round(config.test_share * len(order))))
+    shuffled = torch.randperm(len(order), generator=generator(0, "split")).tolist()
+    held_out = {order[i] for i in shuffled[:count]}
+    train = [i for i, scene in enumerate(scenes) if scene not in held_out]
+    test = [i for i, scene in enumerate(scenes) if scene in held_out]
+    what = "scenes" if config.scene else "images"
+    note = f"{count} of {len(order)} {what} held out: {len(test)} images to test on, {len(train)} to learn from"
+    parts = []
+    for keep, notes in ((train, [*images.clean.notes, note]), (test, [])):
+        noisy = _select(images.noisy, keep, []) if images.noisy else None
+        parts.append(ImageSet(_select(images.clean, keep, notes), noisy))
+    return parts[0], parts[1]
+
+
+def _scene(name: str, pattern: str | None) -> str:
+    if pattern is None:
+        return name
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise ConfigError(f"--data.scene {pattern!r} is not a regular expression: {error}") from None
+    if found is None:
+        raise ConfigError(f"--data.scene {pattern!r} finds nothing in the name {name}; every image needs a scene")
+    return found.group(1) if found.groups() else found.group(0)
+
+
+def _drop_leaks(train: ImageSet, test: ImageSet) -> None:
+    if train.noisy is None:
+        drop_leaks(train.clean, test.clean)
+
+
+def _resized(images: ImageSet, config: DataConfig) -> ImageSet:
+    """Adds smaller versions of the training images (section IV-A of the DnCNN paper's code)."""
+    if config.resize == [1.0]:
+        return images
+    if images.noisy is not None:
+        raise ConfigError("--data.resize would change real noise; leave it out for pairs")
+    names: list[str] = []
+    result: list[np.ndarray] = []
+    for name, image in zip(images.clean.names, images.clean.images, strict=True):
+        for scale in config.resize:
+            smaller = image if scale == 1 else imresize(image, scale)
+            if min(smaller.shape[:2]) >= config.patch:
+                names.append(name if scale == 1 else f"{name} x{scale:g}")
+                result.append(smaller)
+    return ImageSet(Loaded(names, result, images.clean.notes))
+
+

@@ -1,0 +1,1 @@
+"""Networks for denoising, each in its own file."""

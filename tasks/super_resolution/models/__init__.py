@@ -1,0 +1,1 @@
+"""Networks for super-resolution, each in its own file."""
