@@ -24,6 +24,7 @@ def run(task: Task, config: Any) -> int:
     if config.data == type(config.data)() and "config" in trained_on:
         config = replace(config, data=type(config.data)(**trained_on["config"]))
         console.print("           no --data given: scored on the data that it was trained for", markup=False)
+    config = _as_trained(config, package.metadata.get("options", {}))
     data = task.load(config)
     metric = task.primary_metric(config, data)
     console.print(f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}", markup=False)
@@ -48,3 +49,12 @@ def run(task: Task, config: Any) -> int:
     print_results(console, rows, results, f"{task.title} on {data.name}, held-out data", task.title)
     console.print(f"written    {output}: metrics.json, samples.csv, figures", markup=False, soft_wrap=True)
     return 0
+
+
+def _as_trained(config: Any, options: dict[str, dict[str, Any]]) -> Any:
+    """Returns the configuration with the groups of options that training stored, where none of theirs is given."""
+    for name, stored in options.items():
+        group = type(getattr(config, name))
+        if getattr(config, name) == group():
+            config = replace(config, **{name: group(**stored)})
+    return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,39 +11,55 @@ import torch
 from torch import nn
 
 from core.compress.folding import deploy
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.infer.ensemble import self_ensemble
 from core.infer.fast import fastest
 from core.infer.tiling import restore
 
-TILE = 512
-"""Side of the pieces in which large images are worked on, pixels."""
+
+@dataclass
+class Cut:
+    """How large images are cut, see :func:`core.infer.tiling.restore`.
+
+    Attributes:
+        tile: Largest side of a piece, pixels of the input; 0 for the whole image.
+        halo: Pixels around a piece that are read too; ``None`` for the network's own.
+        means: whole, two_pass, tile or window.
+    """
+
+    tile: int = 512
+    halo: int | None = None
+    means: str = "whole"
 
 
 class Restorer:
     """Restores images with a trained network.
 
     Args:
-        model: Network with ``channels``, ``scale`` and ``halo``, see :mod:`core.infer`; it is copied in its form for
-            inference.
+        model: Network with ``channels``, ``halo`` and ``scale`` or ``scales``; a copy of it in its form for inference
+            is used.
         metadata: Of its package.
     """
 
     def __init__(self, model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
-        self.model = deploy(model)
+        self.network = deploy(model)
         self.metadata = metadata or {}
-        self.channels, self.scales = int(model.channels), _scales(model)  # type: ignore[arg-type]
-        self.tile, self.halo, self.means = TILE, None, "whole"  # type: int, int | None, str
-        self.speed = ""
+        self.channels = int(model.channels)  # type: ignore[arg-type]
+        several = getattr(model, "scales", None)
+        self.scales: tuple[int, ...] = tuple(several) if several else (int(model.scale),)  # type: ignore[arg-type]
+        self.asks_scale = several is not None
+        self.cut = Cut()
+        self.form = self.network  # what runs: tuned, an ensemble
 
     def tune(self, side: int = 256) -> str:
-        """Takes the fastest equal form of the network on this machine; returns its name."""
-        self.model, self.speed = fastest(self.model, torch.zeros(1, self.channels, side, side))
-        return self.speed
+        """Takes the fastest equal form of the network on this machine from now on; returns its name."""
+        example = torch.zeros(1, self.channels, side, side)
+        self.form, name = fastest(self.network, example, self.scales[0] if self.asks_scale else None)
+        return name
 
-    def ensembled(self) -> None:
+    def ensemble(self) -> None:
         """Averages over the eight flips and quarter turns from now on."""
-        self.model = self_ensemble(self.model)
+        self.form = self_ensemble(self.form)
 
     def __call__(
         self,
@@ -57,28 +74,37 @@ class Restorer:
             scale: Enlargement, for networks of several; the first when not given.
             progress: Called with the number of pieces that are done and their total.
 
+        Returns:
+            ``(scale H, scale W, C)``; 8 and 16 bit are clipped and rounded, float is not clipped.
+
         Raises:
             DataError: The network wants another number of channels.
+            ConfigError: The network does not have this enlargement.
         """
+        scale = self.scales[0] if scale is None else scale
+        if scale not in self.scales:
+            known = ", ".join(map(str, self.scales))
+            raise ConfigError(f"this model does not enlarge by {scale}; it has {known}")
         gray = pixels.shape[2] == 1 and self.channels == 3
         if pixels.shape[2] != self.channels and not gray:
+            kinds = {1: "gray (1 channel)", 3: "colour (3 channels)"}
+            have, want = (kinds.get(c, f"{c} channels") for c in (pixels.shape[2], self.channels))
             raise DataError(
-                f"the image has {pixels.shape[2]} channels and the model {self.channels}; "
-                "use a model of these channels, or convert the image"
+                f"the image is {have} and the model is for {want}; convert the image or take another --model"
             )
         result = restore(
-            self.model,
-            np.repeat(pixels, 3, axis=2) if gray else pixels,
-            tile=self.tile,
-            halo=self.halo,
-            scale=scale or self.scales[0],
-            statistics=self.means,
+            self.form,
+            np.broadcast_to(pixels, (*pixels.shape[:2], 3)) if gray else pixels,
+            tile=self.cut.tile,
+            halo=self.cut.halo,
+            scale=scale,
+            scale_argument=self.asks_scale,
+            statistics="whole" if self.cut.means == "two_pass" else self.cut.means,
+            passes=2 if self.cut.means == "two_pass" else None,
+            window=self.metadata.get("patch"),
             progress=progress,
         )
-        return result.mean(axis=2, keepdims=True).astype(pixels.dtype) if gray else result
-
-
-def _scales(model: nn.Module) -> tuple[int, ...]:
-    """The enlargements that a network has; 1 for denoising."""
-    several = getattr(model, "scales", None)
-    return tuple(several) if several else (int(model.scale),)  # type: ignore[arg-type]
+        if not gray:
+            return result
+        mean = result.mean(axis=2, keepdims=True, dtype=np.float32)
+        return (mean if pixels.dtype.kind == "f" else np.floor(mean + 0.5)).astype(pixels.dtype)

@@ -18,8 +18,8 @@ from core.infer.statistics import LocalStatistics, WholeImageStatistics
 
 Progress = Callable[[int, int], None]
 
-TOLERANCE = 1e-6
-"""Means whose largest relative change is below it count as converged: float32 holds no more."""
+TOLERANCE = 1e-5
+"""Means whose largest relative change is below it count as converged: the output's error is then that of float32."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def restore(
         scale: Factor between the sides of output and input.
         scale_argument: Call ``model(x, scale)``, for networks of several scales.
         statistics: What means over space are taken of, see above.
-        passes: For ``whole``, stop after so many passes even if the means still change; 2 are nearly exact.
+        passes: For ``whole``, stop after so many passes even if the means still change; seams fade with each.
         window: For ``window``, its side in pixels, the size of the crops in training.
         progress: Called after each tile with the number of tiles done and of all tiles known so far; a further
             pass over the image adds to the second.

@@ -92,6 +92,7 @@ def build_package(config: DenoisingConfig, data: DenoisingData, learners: dict[s
         "input": "images (H, W, C), 8 or 16 bit or float in [0, 1]",
         "normalisation": "divided by the white of the type; not clipped inside the network",
         "channels": data.channels,
+        "patch": d.patch,
         "degradation": {"kinds": d.kinds, "sigma": d.sigma} if d.name != "pairs" else {"kinds": ["real"]},
     }
     return Packaged({"model": to_dict(config.model), "channels": data.channels}, model.state_dict(), metadata)

@@ -1,0 +1,56 @@
+"""Requests to a served restoration model: image files as base64 text, in and out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.data.images.files import Picture, read_picture, write_picture
+from core.errors import DataError
+from core.infer.restorer import Restorer
+
+COLUMN = "image"
+
+
+def serve_frame(restorer: Restorer, frame: pd.DataFrame, scale: int | None = None) -> pd.DataFrame:
+    """Restores the images of the column ``image``: base64 of a file in any format, answered as base64 of a PNG.
+
+    Raises:
+        DataError: The column is missing, or a row is not an image.
+    """
+    if COLUMN not in frame:
+        raise DataError(f"the request needs a column {COLUMN!r} with image files as base64 text")
+    return pd.DataFrame({COLUMN: [_restored(restorer, i, text, scale) for i, text in enumerate(frame[COLUMN])]})
+
+
+def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise DataError(f"row {row}: {COLUMN} is not base64 text of an image file") from None
+    # The reader goes by content; a file keeps one way in.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"row {row}"
+        path.write_bytes(data)
+        picture = read_picture(path)
+        pixels = restorer(picture.pixels, scale)
+        result = Path(folder) / "restored.png"
+        write_picture(result, Picture(pixels, None, picture.icc))
+        return base64.b64encode(result.read_bytes()).decode()
+
+
+def example_request(restorer: Restorer) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Returns a request with one image of 32 x 32 pixels, and no parameters."""
+    from PIL import Image
+
+    values = np.linspace(0, 255, 32 * 32 * restorer.channels).reshape(32, 32, -1).astype(np.uint8)
+    stored = io.BytesIO()
+    Image.fromarray(values[..., 0] if restorer.channels == 1 else values[..., :3]).save(stored, "PNG")
+    return pd.DataFrame({COLUMN: [base64.b64encode(stored.getvalue()).decode()]}), {}
