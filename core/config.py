@@ -132,8 +132,8 @@ class UseConfig:
     """What the commands share that use a trained model.
 
     Args:
-        model: Model to use: models:/NAME@ALIAS, models:/NAME/VERSION, a run's folder or a package's folder;
-            by default the task's champion.
+        model: Model to use: models:/NAME@ALIAS, models:/NAME/VERSION, a run's folder, a package's folder, or the
+            name of a model that comes with the task; by default the task's champion.
         tracking: MLflow tracking URI of the registry; by default MLFLOW_TRACKING_URI or a local sqlite file.
     """
 

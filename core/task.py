@@ -105,6 +105,11 @@ class Task(ABC):
     """Names that ``--data.name`` takes, with one line on each."""
     higher_is_better: ClassVar[bool]
     """Direction of the primary metric."""
+    unit: ClassVar[str] = ""
+    """Unit in which two values of the primary metric are compared, such as dB; empty for percent."""
+    bundled: ClassVar[dict[str, str]] = {}  # noqa: RUF012  # ClassVar
+    """Trained models inside the package, ``tasks/<name>/weights/<model>``, with one line on each; the first is used
+    where there is no champion."""
 
     @property
     def registered_name(self) -> str:

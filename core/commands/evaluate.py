@@ -35,7 +35,7 @@ def run(task: Task, config: Any) -> int:
     with console.status("testing and scoring the baselines"):
         results: dict[str, Evaluation] = {"model": task.evaluate(predictor, config, data)}
         results |= task.baselines(config, data)
-    rows = compare(results, metric, task.higher_is_better)
+    rows = compare(results, metric, task.higher_is_better, task.unit)
     record = {
         "model": str(package.folder),
         "data": {"name": data.name, "size": data.size, "digest": data.digest},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import PackageError
-from core.track.package import load_package
+from core.errors import PackageError, TrackingError
+from core.track.package import Package, load_package
 from core.track.resolve import fetch
 from core.track.store import resolve_uri
 
@@ -13,19 +15,50 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from core.task import Task
-    from core.track.package import Package
 
 
 def load_predictor(task: Task, config: Any, console: Console) -> tuple[Package, Any]:
-    """Returns the package of ``config.model``, the task's champion by default, and its predictor.
+    """Returns the package of ``config.model`` and its predictor.
+
+    By default that is the task's champion, or, where there is none, the first model that comes with the package.
 
     Raises:
         PackageError: The package is damaged or of another task.
         TrackingError: The registry has no such model or cannot be reached.
     """
+    uri = resolve_uri(config.tracking)
     where = config.model or f"models:/{task.registered_name}@champion"
-    package = load_package(fetch(where, resolve_uri(config.tracking)))
+    said = where
+    try:
+        package = find_package(task, where, uri)
+    except TrackingError as error:
+        if config.model or not task.bundled:
+            raise
+        where = next(iter(task.bundled))
+        package = find_package(task, where, uri)
+        said = f"{where} (comes with skipway: {task.bundled[where]}; no champion: {error})"
+    console.print(f"model      {said}", markup=False, soft_wrap=True)
+    return package, task.predictor(package)
+
+
+def find_package(task: Task, where: str, uri: str | None) -> Package:
+    """Returns the checked package of a model of this task.
+
+    Args:
+        task: The task.
+        where: What :func:`core.track.resolve.fetch` takes, or the name of a model that comes with the task.
+        uri: Address of the tracking store.
+
+    Raises:
+        PackageError: The package is missing, damaged or of another task.
+        TrackingError: The registry has no such model or cannot be reached.
+    """
+    package = load_package(bundled_folder(task, where) if where in task.bundled else fetch(where, uri))
     if package.task != task.name:
         raise PackageError(f"{where} is a model of the task {package.task}, not of {task.name}")
-    console.print(f"model      {where}", markup=False, soft_wrap=True)
-    return package, task.predictor(package)
+    return package
+
+
+def bundled_folder(task: Task, name: str) -> Path:
+    """Returns the folder of a model that comes with the task."""
+    return Path(importlib.import_module(f"tasks.{task.name}").__path__[0]) / "weights" / name

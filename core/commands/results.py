@@ -20,17 +20,33 @@ class Comparison:
         name: ``Yearly/mape``, or ``mape`` for the whole set.
         values: Method to value, the model under ``"model"``.
         best: Baseline with the best value, ``None`` when there is none.
-        gain: Improvement over it in percent of its value; negative when the model is worse.
+        gain: Improvement over it, in percent of its value or in ``unit``; negative when the model is worse.
+        unit: Unit of the difference, such as dB; empty for percent.
     """
 
     name: str
     values: dict[str, float]
     best: str | None
     gain: float
+    unit: str = ""
+
+    @property
+    def difference(self) -> str:
+        """The gain in words: ``+4.2 %``, ``-0.31 dB``."""
+        return f"{self.gain:+.2f} {self.unit}" if self.unit else f"{self.gain:+.1f} %"
 
 
-def compare(results: dict[str, Evaluation], metric: str, higher_is_better: bool) -> list[Comparison]:
-    """Compares the model with every baseline, for the primary metric and its parts, the whole set last."""
+def compare(
+    results: dict[str, Evaluation], metric: str, higher_is_better: bool, unit: str = ""
+) -> list[Comparison]:
+    """Compares the model with every baseline, for the primary metric and its parts, the whole set last.
+
+    Args:
+        results: Method to scores, the model under ``"model"``.
+        metric: Name of the primary metric.
+        higher_is_better: Its direction.
+        unit: Unit of differences, for scales such as dB on which a percentage says nothing.
+    """
     names = [name for name in results["model"].metrics if name.split("/")[-1] == metric]
     rows = []
     for name in sorted(names, key=lambda n: n == metric):
@@ -39,9 +55,10 @@ def compare(results: dict[str, Evaluation], metric: str, higher_is_better: bool)
         sign = 1 if higher_is_better else -1
         best = max(baselines, key=lambda m: sign * baselines[m]) if baselines else None
         gain = math.nan
-        if best is not None and baselines[best]:
-            gain = 100 * sign * (values["model"] - baselines[best]) / abs(baselines[best])
-        rows.append(Comparison(name, values, best, gain))
+        if best is not None and (unit or baselines[best]):
+            gain = sign * (values["model"] - baselines[best])
+            gain *= 1 if unit else 100 / abs(baselines[best])
+        rows.append(Comparison(name, values, best, gain, unit))
     return rows
 
 
@@ -59,7 +76,7 @@ def print_results(
         console.print(note, markup=False)
     for row in rows:
         if row.best and not row.gain > 0:
-            console.print(f"[red]{row.name}: {row.best} is better by {-row.gain:.1f} %[/]")
+            console.print(f"[red]{row.name}: {row.best} is better: {row.difference}[/]")
 
 
 def results_table(rows: list[Comparison], title: str, model: str) -> Table:
@@ -71,6 +88,6 @@ def results_table(rows: list[Comparison], title: str, model: str) -> Table:
     table.add_column("against the best", justify="right", no_wrap=True)
     for row in rows:
         colour = "green" if row.gain > 0 else "red"
-        gain = f"[{colour}]{row.gain:+.1f} %[/] ({row.best})" if row.best else "no baseline"
+        gain = f"[{colour}]{row.difference}[/] ({row.best})" if row.best else "no baseline"
         table.add_row(row.name, *(f"{value:.4g}" for value in row.values.values()), gain)
     return table

@@ -14,15 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from core.commands.load import find_package
 from core.commands.results import compare, make_console, print_results
 from core.config import dump_config, flatten, parse_duration, per_part, to_dict
-from core.errors import ConfigError, Interrupted, PackageError, TrainingError
+from core.errors import ConfigError, Interrupted, TrainingError
 from core.report.html import write_report
 from core.task import Evaluation, Part, Task
 from core.track.package import Package, load_package, save_package
 from core.track.promotion import load_policy
 from core.track.registry import register
-from core.track.resolve import fetch
 from core.track.run import Nested, NullRun, Run
 from core.track.store import prepare, public_uri, resolve_uri
 from core.train import distributed
@@ -115,9 +115,7 @@ def _teachers(task: Task, config: Any, parts: list[Part]) -> dict[str, nn.Module
     where = config.train.teacher
     if where is None:
         return {}
-    package = load_package(fetch(where, resolve_uri(config.tracking)))
-    if package.task != task.name:
-        raise PackageError(f"{where} is a model of the task {package.task}, not of {task.name}")
+    package = find_package(task, where, resolve_uri(config.tracking))
     teachers = task.modules(package)
     if missing := [part.name for part in parts if part.name not in teachers]:
         raise ConfigError(
@@ -271,7 +269,7 @@ def _finish(
     for method, result in results.items():
         prefix = "test" if method == "model" else f"baseline/{method}"
         run.log_metrics({f"{prefix}/{name}": value for name, value in result.metrics.items()}, step=0)
-    rows = compare(results, metric, task.higher_is_better)
+    rows = compare(results, metric, task.higher_is_better, task.unit)
     if (samples := results["model"].rows) is not None:
         samples.to_csv(run.folder / "samples.csv", index=False)
     for name, figure in task.figures(predictor, config, data, results):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,10 +39,19 @@ class EpochLoader:
         seed: Seed of the order and of what the samples draw.
         workers: Loader processes; with 0 a resumed run is bit-equal to an uninterrupted one.
         world: This process's share, the environment's by default: every rank takes its slice of a batch.
+        groups: Sizes of groups of samples that follow each other, where a batch must be of one group, such as
+            patches of one size; by default all samples are one.
     """
 
     def __init__(
-        self, samples: Samples, batch_size: int, *, seed: int, workers: int = 0, world: World | None = None
+        self,
+        samples: Samples,
+        batch_size: int,
+        *,
+        seed: int,
+        workers: int = 0,
+        world: World | None = None,
+        groups: Sequence[int] | None = None,
     ) -> None:
         self.samples, self.batch_size, self.seed, self.workers = samples, batch_size, seed, workers
         self.world = world or environment_world()
@@ -50,11 +59,13 @@ class EpochLoader:
             raise DataError(
                 f"a batch of {batch_size} cannot be shared by {self.world.size} processes equally"
             )
-        self.steps_per_epoch: int = len(samples) // batch_size
-        if self.steps_per_epoch == 0:
+        self.groups = groups or [len(samples)]
+        self.steps_per_epoch: int = sum(size // batch_size for size in self.groups)
+        smallest = min(self.groups)
+        if smallest < batch_size:
             raise DataError(
-                f"{len(samples)} samples do not fill a batch of {batch_size}; "
-                f"set --train.batch_size to {len(samples)} or less"
+                f"{smallest} samples do not fill a batch of {batch_size}; "
+                f"set --train.batch_size to {smallest} or less"
             )
 
     def batches(self, start: int, device: torch.device) -> Iterator[dict[str, Any]]:
@@ -76,8 +87,15 @@ class EpochLoader:
             epoch, skip = epoch + 1, 0
 
     def _indices(self, epoch: int, skip: int) -> list[list[int]]:
-        order = torch.randperm(len(self.samples), generator=generator(self.seed, "order", epoch))
-        whole = order[: self.steps_per_epoch * self.batch_size].view(self.steps_per_epoch, self.batch_size)
+        random = generator(self.seed, "order", epoch)
+        parts, first = [], 0
+        for size in self.groups:
+            order = first + torch.randperm(size, generator=random)
+            parts.append(order[: size // self.batch_size * self.batch_size].view(-1, self.batch_size))
+            first += size
+        whole = torch.cat(parts)
+        if len(parts) > 1:
+            whole = whole[torch.randperm(len(whole), generator=random)]
         return whole[skip:, self.world.rank :: self.world.size].tolist()
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.data.images.encode import check_fits
 from core.data.images.files import Picture, read_picture, write_picture
-from core.errors import DataError
+from core.errors import DataError, SkipwayError
 from core.infer.restorer import Restorer
 
 COLUMN = "image"
@@ -37,11 +38,16 @@ def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str
         raise DataError(f"row {row}: {COLUMN} is not base64 text of an image file") from None
     # The reader goes by content; a file keeps one way in.
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"row {row}"
+        path, result = Path(folder) / "image", Path(folder) / "restored.png"
         path.write_bytes(data)
-        picture = read_picture(path)
-        pixels = restorer(picture.pixels, scale)
-        result = Path(folder) / "restored.png"
+        try:
+            picture = read_picture(path)
+            check_fits(result, picture.pixels.dtype, picture.pixels.shape[2])
+            pixels = restorer(picture.pixels, scale)
+        except SkipwayError as error:
+            # The caller knows the row and not our files.
+            text = str(error).replace(f"{path}: ", "").replace(f"{result}: ", "")
+            raise DataError(f"row {row}: {text}") from None
         write_picture(result, Picture(pixels, None, picture.icc))
         return base64.b64encode(result.read_bytes()).decode()
 

@@ -8,17 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-
-from core.data.images.folder import Loaded, content_digest, drop_leaks, list_pictures, load_pairs, load_pictures
+from core.data.images.files import ENDINGS, read_picture
+from core.data.images.folder import (
+    PAIR_FOLDERS,
+    Loaded,
+    content_digest,
+    drop_leaks,
+    list_pictures,
+    load_pairs,
+    load_pictures,
+)
 from core.data.images.resize import imresize
 from core.errors import ConfigError, DataError
 from core.train.seeds import generator
 from tasks.denoising.config import DataConfig
+from tasks.denoising.noise import conditions
 
 # Of scikit-image's photographs, those without text and diagrams. The last of each list are held out.
 COLOUR = ("astronaut", "coffee", "hubble_deep_field", "motorcycle_left", "ihc", "retina", "chelsea", "rocket")
 GRAY = ("brick", "grass", "gravel", "moon", "camera", "coins")
 HELD_OUT = ("camera", "chelsea", "coins", "rocket")
+SAMPLED = 9
+"""Files of a folder that are looked at to find out whether it is gray or colour."""
 
 
 @dataclass
@@ -44,6 +55,7 @@ class DenoisingData:
         train: Images to learn from; ``None`` where only tests were asked for.
         tests: Test sets by name.
         notes: What the loader dropped, converted or assumed.
+        degraded: What is done to the test images.
     """
 
     name: str
@@ -51,6 +63,7 @@ class DenoisingData:
     train: ImageSet | None
     tests: dict[str, ImageSet]
     notes: list[str] = field(default_factory=list)
+    degraded: str = ""
 
     @property
     def size(self) -> int:
@@ -59,11 +72,12 @@ class DenoisingData:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of all images, training and test apart."""
+        """Hex SHA-256 of all images, training and test apart, and of what is done to them."""
         return self._digest
 
     def __post_init__(self) -> None:
-        arrays: list[np.ndarray] = []
+        # The same images with other noise are another test.
+        arrays = [np.frombuffer(self.degraded.encode(), np.uint8)]
         for part in self._sets():
             for images in (part.clean, part.noisy):
                 count = len(images.images) if images else 0
@@ -83,6 +97,8 @@ def load_data(config: DataConfig) -> DenoisingData:
     """
     if not 0 < config.test_share < 1:
         raise ConfigError(f"--data.test_share {config.test_share} is not a share; use a number between 0 and 1")
+    if config.name == "photographs" and (config.path or config.test_path):
+        raise ConfigError("--data.name photographs takes no path; leave one of them out")
     if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
         return _photographs(config)
     paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
@@ -94,7 +110,9 @@ def load_data(config: DataConfig) -> DenoisingData:
     notes: list[str] = []
     tests = {}
     for path in map(Path, config.test_path or []):
-        tests[path.resolve().name] = read(path, channels, 1)
+        name = path.resolve().name
+        # Two folders of one name are told apart by where they are.
+        tests[f"{path.resolve().parent.name}_{name}" if name in tests else name] = read(path, channels, 1)
     train = None
     if config.path:
         path = Path(config.path)
@@ -108,7 +126,8 @@ def load_data(config: DataConfig) -> DenoisingData:
     for part in [*([train] if train else []), *tests.values()]:
         notes += part.clean.notes
     name = paths[0].resolve().name
-    return DenoisingData(name, channels, train, tests, notes)
+    real = all(part.noisy for part in tests.values())
+    return DenoisingData(name, channels, train, tests, notes, "" if real else _degraded(config))
 
 
 def _photographs(config: DataConfig) -> DenoisingData:
@@ -124,25 +143,41 @@ def _photographs(config: DataConfig) -> DenoisingData:
         parts.append(ImageSet(load_pictures(paths, channels)))
     train, test = parts
     notes = [f"{len(train.clean.names)} photographs to learn from, {', '.join(test.clean.names)} to test on"]
-    return DenoisingData("photographs", channels, _resized(train, config), {"photographs": test}, notes)
+    train = _resized(train, config)
+    return DenoisingData("photographs", channels, train, {"photographs": test}, notes, _degraded(config))
+
+
+def _degraded(config: DataConfig) -> str:
+    named = [condition.name for condition in conditions(config)]
+    photons = config.photons if "poisson_gaussian" in config.kinds else None
+    return repr((named, photons, config.test_seed))
 
 
 def _holds_pairs(path: Path) -> bool:
     if not path.is_dir():
         return False
-    if (path / "noisy").is_dir() and (path / "clean").is_dir():
+    if _clean_folder(path):
         return True
-    stems = [p.stem for p in path.iterdir() if p.is_file()]
+    # Only images count: systems leave files such as Thumbs.db in folders.
+    stems = [p.stem for p in path.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith(".")]
     return bool(stems) and all(re.search(r"_(real|mean|noisy|clean)$", stem) for stem in stems)
 
 
-def _channels_of(path: Path) -> int:
-    """1 or 3, as the first image of a folder."""
-    from core.data.images.files import read_picture
+def _clean_folder(path: Path) -> Path | None:
+    """The subfolder of the clean images in a folder of pairs."""
+    folders = {item.name.lower(): item for item in path.iterdir() if item.is_dir()} if path.is_dir() else {}
+    return next((folders[high] for low, high in PAIR_FOLDERS if low in folders and high in folders), None)
 
-    if path.is_dir() and (path / "clean").is_dir():
-        path = path / "clean"
-    return 1 if read_picture(list_pictures(path)[0]).pixels.shape[2] == 1 else 3
+
+def _channels_of(path: Path) -> int:
+    """1 or 3, as most of the first images of a folder; what cannot be read is told when all are read."""
+    found = []
+    for item in list_pictures(_clean_folder(path) or path)[:SAMPLED]:
+        try:
+            found.append(read_picture(item).pixels.shape[2])
+        except DataError:
+            continue
+    return 1 if 2 * found.count(1) > len(found) else 3
 
 
 def _read_folder(path: Path, channels: int, min_size: int) -> ImageSet:
@@ -151,6 +186,7 @@ def _read_folder(path: Path, channels: int, min_size: int) -> ImageSet:
 
 def _read_pairs(path: Path, channels: int, min_size: int) -> ImageSet:
     noisy, clean = load_pairs(path, channels, min_size=min_size)
+    clean.notes = noisy.notes
     return ImageSet(clean, noisy)
 
 
@@ -194,8 +230,9 @@ def _scene(name: str, pattern: str | None) -> str:
 
 
 def _drop_leaks(train: ImageSet, test: ImageSet) -> None:
-    if train.noisy is None:
-        drop_leaks(train.clean, test.clean)
+    kept = drop_leaks(train.clean, test.clean)
+    if train.noisy is not None:
+        train.noisy = _select(train.noisy, kept, [])
 
 
 def _resized(images: ImageSet, config: DataConfig) -> ImageSet:

@@ -19,8 +19,8 @@ from tasks.denoising.noise import noise_levels
 from tasks.denoising.scoring import BASELINES, all_cases
 
 PICTURES = 4  # at most, of all test sets
-LEVELS = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 75.0)
-CURVE_IMAGES, CURVE_SIDE = 3, 256  # images of the curve by noise level, and pixels of their middle that are used
+LEVELS = (5.0, 15.0, 25.0, 35.0, 50.0, 75.0)
+CURVE_IMAGES, CURVE_SIDE = 3, 192  # images of the curve by noise level, and pixels of their middle that are used
 
 
 def draw_all(

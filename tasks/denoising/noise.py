@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,9 @@ from core.data.images.resize import imresize, modcrop
 from core.errors import ConfigError
 from core.registry import Registry
 from tasks.denoising.config import DataConfig
-from tasks.denoising.data import ImageSet
+
+if TYPE_CHECKING:
+    from tasks.denoising.data import ImageSet
 
 Degrade = Callable[[np.ndarray, np.random.Generator, DataConfig], np.ndarray]
 
@@ -70,6 +72,19 @@ def check(config: DataConfig) -> None:
             raise ConfigError(f"--data.{name} {value} is not a range; write one number or [low, high]")
         if any(not 0 <= number < float("inf") for number in numbers):
             raise ConfigError(f"--data.{name} {value} must not be negative")
+    if not config.kinds:
+        raise ConfigError("--data.kinds is empty; name one degradation or more")
+    if "poisson_gaussian" in config.kinds and 0 in np.ravel(config.photons):
+        raise ConfigError(f"--data.photons {config.photons} must be more than 0")
+    if config.test_sigma is not None and (not config.test_sigma or min(config.test_sigma) < 0):
+        raise ConfigError(f"--data.test_sigma {config.test_sigma}: give one level or more, none below 0")
+    if not all(1 <= quality <= 100 for quality in config.test_quality):
+        raise ConfigError(f"--data.test_quality {config.test_quality}: use numbers within 1 to 100")
+    for name, least in (("patch", 1), ("patches", 1)):
+        if getattr(config, name) < least:
+            raise ConfigError(f"--data.{name} {getattr(config, name)} is too small; use {least} or more")
+    if not config.resize or min(config.resize) <= 0:
+        raise ConfigError(f"--data.resize {config.resize}: give one factor or more, all above 0")
     if any(scale < 2 for scale in config.scales):
         raise ConfigError(f"--data.scales {config.scales}: use whole numbers from 2")
     if len(config.quality) != 2 or not 1 <= config.quality[0] <= config.quality[1] <= 100:
@@ -169,7 +184,7 @@ class _Noise:
         image = to_float(clean)
         if self.kind == "poisson_gaussian":
             photons = self.config.photons if not isinstance(self.config.photons, list) else self.config.photons[1]
-            image = legacy.poisson(image * photons) / photons
+            image = legacy.poisson(np.maximum(image, 0) * photons) / photons
         noisy = (image + noise).astype(np.float32)
         return to_float(from_float(noisy, np.uint8)) if self.kind == "clipped" else noisy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -47,17 +47,19 @@ def non_local_means(image: np.ndarray, sigma: float) -> np.ndarray:
 
 @BASELINES.register("bm3d")
 def bm3d(image: np.ndarray, sigma: float) -> np.ndarray:
-    """BM3D (Dabov et al., IEEE TIP 2007) of the package bm3d, for non-commercial use.
-
-    Raises:
-        ConfigError: The package is not installed.
-    """
-    if find_spec("bm3d") is None:
-        raise ConfigError("the baseline bm3d needs the package bm3d (for non-commercial use): pip install bm3d")
+    """BM3D (Dabov et al., IEEE TIP 2007) of the package bm3d, for non-commercial use."""
     from bm3d import bm3d as run
 
     restored = run(image[..., 0] if image.shape[2] == 1 else image, max(sigma, SMALLEST) / 255)
     return np.asarray(restored, dtype=np.float32).reshape(image.shape)
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """Raises ``ConfigError`` if baselines cannot be scored, before a model is trained for nothing."""
+    if not names:
+        raise ConfigError("--scoring.baselines is empty; name one or more, such as noisy")
+    if "bm3d" in names and find_spec("bm3d") is None:
+        raise ConfigError("the baseline bm3d needs the package bm3d (for non-commercial use): pip install bm3d")
 
 
 def all_cases(config: DataConfig, data: DenoisingData) -> Iterator[Case]:

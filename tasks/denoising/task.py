@@ -36,6 +36,7 @@ class Denoising(Task):
     predict_class = DenoisingPredictConfig
     models = MODELS
     higher_is_better = True
+    unit = "dB"
     datasets = {  # noqa: RUF012  # ClassVar in the base class
         "photographs": "photographs inside scikit-image, split by image",
         "folder": "your folder of clean images; the noise is added",
@@ -63,7 +64,11 @@ class Denoising(Task):
     def load(self, config: Any) -> DenoisingData:
         """Reads and checks the images."""
         from tasks.denoising.data import load_data
+        from tasks.denoising.noise import check
+        from tasks.denoising.scoring import check_baselines
 
+        check(config.data)
+        check_baselines(config.scoring.baselines)
         return load_data(config.data)
 
     def primary_metric(self, config: Any, data: DenoisingData) -> str:

@@ -3,30 +3,44 @@
 import itertools
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
 
 from core.data.loader import EpochLoader
 from core.errors import DataError
 from core.train.distributed import World
+from core.train.seeds import derive_seed
 
 CPU = torch.device("cpu")
 
 
-class Numbers(Dataset):
+class Numbers:
     def __init__(self, count):
         self.count = count
 
     def __len__(self):
         return self.count
 
-    def __getitem__(self, index):
-        return {"x": torch.tensor([float(index)]), "ids": f"n{index}"}
+    def draw(self, index, rng):
+        noise = rng.standard_normal(2).astype(np.float32)
+        return {"x": torch.tensor([float(index)]), "noise": noise, "ids": f"n{index}"}
+
+
+def batches(loader, start, count):
+    return list(itertools.islice(loader.batches(start, CPU), count))
 
 
 def take(loader, start, count):
-    return [batch["x"].flatten().tolist() for batch in itertools.islice(loader.batches(start, CPU), count)]
+    return [batch["x"].flatten().tolist() for batch in batches(loader, start, count)]
+
+
+def drawn(loader, start, count):
+    """What each batch holds, with the random part."""
+    return [
+        [(int(x), *noise.tolist()) for x, noise in zip(batch["x"], batch["noise"], strict=True)]
+        for batch in batches(loader, start, count)
+    ]
 
 
 def test_an_epoch_holds_every_sample_once_but_for_the_rest():
@@ -44,7 +58,7 @@ def test_an_epoch_holds_every_sample_once_but_for_the_rest():
 @pytest.mark.parametrize("start", [0, 1, 2, 3, 5, 7])
 def test_it_can_be_entered_anywhere(start):
     loader = EpochLoader(Numbers(11), 3, seed=1)
-    assert take(loader, start, 4) == take(loader, 0, 12)[start : start + 4]
+    assert drawn(loader, start, 4) == drawn(loader, 0, 12)[start : start + 4]
 
 
 def test_the_order_is_the_seeds_alone():
@@ -55,17 +69,40 @@ def test_the_order_is_the_seeds_alone():
     assert take(EpochLoader(Numbers(9), 3, seed=5), 0, 6) != expected
 
 
-def test_it_leaves_the_global_generator_alone():
+def test_what_a_sample_draws_depends_on_seed_epoch_and_index_alone():
+    """Not on the order, the size of the batches, the number of samples, or the global generators."""
+    by_index = {}
+    for count, size in ((9, 3), (9, 1), (12, 4)):
+        np.random.seed(count)
+        torch.manual_seed(count)
+        steps = count // size
+        for epoch in range(2):
+            for index, *noise in chain.from_iterable(
+                drawn(EpochLoader(Numbers(count), size, seed=4), epoch * steps, steps)
+            ):
+                assert by_index.setdefault((epoch, index), noise) == noise
+    assert len(by_index) == 24
+    assert len({tuple(noise) for noise in by_index.values()}) == 24, "every epoch and sample is new"
+    rng = np.random.Generator(np.random.PCG64(derive_seed(4, "draw", 1, 7)))
+    assert by_index[1, 7] == rng.standard_normal(2).astype(np.float32).tolist()
+    other = chain.from_iterable(drawn(EpochLoader(Numbers(9), 3, seed=5), 0, 3))
+    assert not {tuple(noise) for _, *noise in other} & {tuple(noise) for noise in by_index.values()}
+
+
+def test_it_leaves_the_global_generators_alone():
     torch.manual_seed(1)
-    expected = torch.rand(2)
+    np.random.seed(1)
+    expected = torch.rand(2), np.random.rand()
     torch.manual_seed(1)
+    np.random.seed(1)
     take(EpochLoader(Numbers(9), 3, seed=4), 0, 7)
-    assert torch.equal(torch.rand(2), expected)
+    assert torch.equal(torch.rand(2), expected[0])
+    assert np.random.rand() == expected[1]
 
 
 def test_ranks_share_each_batch():
-    whole = take(EpochLoader(Numbers(13), 6, seed=2), 0, 4)
-    parts = [take(EpochLoader(Numbers(13), 6, seed=2, world=World(rank, 3)), 0, 4) for rank in range(3)]
+    whole = drawn(EpochLoader(Numbers(13), 6, seed=2), 0, 4)
+    parts = [drawn(EpochLoader(Numbers(13), 6, seed=2, world=World(rank, 3)), 0, 4) for rank in range(3)]
     for batch, *shares in zip(whole, *parts, strict=True):
         assert [len(share) for share in shares] == [2, 2, 2]
         assert sorted(chain.from_iterable(shares)) == sorted(batch)
@@ -83,7 +120,6 @@ def test_what_cannot_be_loaded_is_said():
         EpochLoader(Numbers(30), 5, seed=0, world=World(0, 2))
 
 
-@pytest.mark.slow
 def test_workers_load_the_same_batches():
-    expected = take(EpochLoader(Numbers(9), 3, seed=4), 1, 4)
-    assert take(EpochLoader(Numbers(9), 3, seed=4, workers=1), 1, 4) == expected
+    expected = drawn(EpochLoader(Numbers(9), 3, seed=4), 1, 4)
+    assert drawn(EpochLoader(Numbers(9), 3, seed=4, workers=2), 1, 4) == expected

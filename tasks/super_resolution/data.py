@@ -1,0 +1,273 @@
+"""Images for super-resolution: read, checked, split into training and test, and made small."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.data.images.degrade import jpeg
+from core.data.images.files import from_float, to_float
+from core.data.images.folder import Loaded, content_digest, drop_leaks, load_pairs, load_pictures
+from core.data.images.patches import Patches
+from core.data.images.resize import imresize, modcrop
+from core.errors import ConfigError, DataError
+from core.train.seeds import generator
+from tasks.super_resolution.config import DataConfig
+from tasks.super_resolution.models.rcan import STEPS
+
+# Of scikit-image's colour photographs, those without text and diagrams.
+PHOTOGRAPHS = ("astronaut", "coffee", "hubble_deep_field", "motorcycle_left", "ihc", "retina")
+HELD_OUT = ("chelsea", "rocket")
+
+
+@dataclass
+class ImageSet:
+    """Images of one folder.
+
+    Attributes:
+        high: Large images, the truth.
+        low: Their small versions; ``None`` where these are made by us.
+    """
+
+    high: Loaded
+    low: Loaded | None = None
+
+    def pair(self, index: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns small and large version of an image, ``(h, w, C)`` and ``(scale h, scale w, C)``."""
+        if self.low is not None:
+            return self.low.images[index], self.high.images[index]
+        high = modcrop(self.high.images[index], scale)
+        return imresize(high, 1 / scale), high
+
+
+@dataclass
+class SuperResolutionData:
+    """A :class:`core.task.Dataset` of images.
+
+    Attributes:
+        name: Short name.
+        channels: 1 or 3.
+        train: Images to learn from; ``None`` where only tests were asked for.
+        tests: Test sets by name.
+        scales: Enlargements; empty until the model says which.
+        quality: JPEG quality of the small test images; ``None`` for none.
+        notes: What the loader dropped, converted or assumed.
+    """
+
+    name: str
+    channels: int
+    train: ImageSet | None
+    tests: dict[str, ImageSet]
+    scales: tuple[int, ...]
+    quality: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Number of images."""
+        return sum(len(part.high.names) for part in self._sets())
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of all images, training and test apart, and of what is made of them."""
+        return self._digest
+
+    def __post_init__(self) -> None:
+        # The same images at another scale are another test.
+        arrays: list[np.ndarray] = [np.array(self.scales), np.array([self.quality or 0])]
+        for part in self._sets():
+            for images in (part.high, part.low):
+                count = len(images.images) if images else 0
+                arrays += [np.array([count]), *(images.images if images else [])]
+        self._digest = content_digest(arrays)
+
+    def _sets(self) -> list[ImageSet]:
+        return [*([self.train] if self.train else []), *self.tests.values()]
+
+
+def load_data(config: DataConfig) -> SuperResolutionData:
+    """Reads the images that a configuration names.
+
+    Raises:
+        DataError: There are none, or they cannot be used.
+        ConfigError: Options contradict each other.
+    """
+    check(config)
+    scales, quality = tuple(config.scales or ()), test_quality(config)
+    if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
+        train, tests, notes = _photographs(config)
+        return SuperResolutionData("photographs", config.channels, train, tests, scales, quality, notes)
+    paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
+    if not paths:
+        raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
+    tests = {_name(path): _read(path, config, 1) for path in map(Path, config.test_path or [])}
+    train = None
+    if config.path:
+        # The test of a folder of its own is not the place to drop what is too small for a patch.
+        smallest = config.patch if tests else 1
+        train = _read(Path(config.path), config, smallest)
+        if not tests:
+            train, tests["test"] = _split(train, config)
+        for test in tests.values():
+            kept = drop_leaks(train.high, test.high)
+            if train.low is not None:
+                train.low = Loaded([train.low.names[i] for i in kept], [train.low.images[i] for i in kept])
+    notes = [note for part in [*([train] if train else []), *tests.values()] for note in part.high.notes]
+    if config.name != "pairs":
+        notes.append("small images are made by MATLAB's bicubic imresize")
+    return SuperResolutionData(_name(paths[0]), config.channels, train, tests, scales, quality, notes)
+
+
+def check(config: DataConfig) -> None:
+    """Raises ``ConfigError`` for options that cannot be used."""
+    if not 0 < config.test_share < 1:
+        raise ConfigError(
+            f"--data.test_share {config.test_share} is not a share; use a number between 0 and 1"
+        )
+    scales = config.scales
+    if scales is not None and (not scales or not set(scales) <= set(STEPS) or len(set(scales)) < len(scales)):
+        known = ", ".join(map(str, STEPS))
+        raise ConfigError(
+            f"--data.scales {scales}: name one or more of {known}, each once, such as [2, 3, 4]"
+        )
+    if config.name == "pairs" and (scales is None or len(scales) > 1):
+        raise ConfigError("--data.name pairs has images of one scale; name it, such as --data.scales '[2]'")
+    if config.jpeg is not None and not (
+        len(config.jpeg) == 2 and 1 <= config.jpeg[0] <= config.jpeg[1] <= 100
+    ):
+        raise ConfigError(f"--data.jpeg {config.jpeg} is not a range; write [low, high] within 1 to 100")
+    if config.test_jpeg is not None and not 1 <= config.test_jpeg <= 100:
+        raise ConfigError(f"--data.test_jpeg {config.test_jpeg} is no JPEG quality; give 1 to 100")
+
+
+def test_quality(config: DataConfig) -> int | None:
+    """Returns the JPEG quality of the small test images."""
+    return sum(config.jpeg) // 2 if config.test_jpeg is None and config.jpeg else config.test_jpeg
+
+
+def compressed(low: np.ndarray, quality: int) -> np.ndarray:
+    """Returns ``(h, w, C)`` after JPEG, 8 bit."""
+    return jpeg(from_float(to_float(low), np.uint8), quality)
+
+
+def _photographs(config: DataConfig) -> tuple[ImageSet, dict[str, ImageSet], list[str]]:
+    import skimage.data
+
+    folder = Path(skimage.data.__file__).parent
+    train, test = (
+        ImageSet(load_pictures([next(folder.glob(f"{name}.[jp]*")) for name in names], config.channels))
+        for names in (PHOTOGRAPHS, HELD_OUT)
+    )
+    note = f"{len(train.high.names)} photographs to learn from, {', '.join(test.high.names)} to test on"
+    return train, {"photographs": test}, [note]
+
+
+def _name(path: Path) -> str:
+    """Name of a test set; of ``Set5/HR`` it is Set5."""
+    path = path.resolve()
+    return path.parent.name if path.name.lower() == "hr" else path.name
+
+
+def _read(path: Path, config: DataConfig, patch: int) -> ImageSet:
+    """Reads large images whose small versions have at least ``patch`` pixels on a side."""
+    if config.name == "pairs":
+        assert config.scales is not None
+        low, high = load_pairs(path, config.channels, scale=config.scales[0], min_size=patch, progress=True)
+        return ImageSet(Loaded(high.names, high.images, low.notes), low)
+    inner = (
+        next((p for p in sorted(path.iterdir()) if p.is_dir() and p.name.lower() == "hr"), path)
+        if path.is_dir()
+        else path
+    )
+    smallest = patch * max(config.scales or [1])
+    return ImageSet(load_pictures(inner, config.channels, min_size=smallest, progress=True))
+
+
+def _select(images: Loaded, keep: Sequence[int], notes: list[str]) -> Loaded:
+    return Loaded([images.names[i] for i in keep], [images.images[i] for i in keep], notes)
+
+
+def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
+    """Holds out a share of the scenes; without a pattern each image is its own scene."""
+    names = images.high.names
+    scenes = [_scene(name, config.scene) for name in names]
+    order = list(dict.fromkeys(scenes))
+    if len(order) < 2:
+        raise DataError("one scene alone cannot be split into training and test; give --data.test_path")
+    count = min(len(order) - 1, max(1, round(config.test_share * len(order))))
+    shuffled = torch.randperm(len(order), generator=generator(0, "split")).tolist()
+    held_out = {order[i] for i in shuffled[:count]}
+    train = [i for i, scene in enumerate(scenes) if scene not in held_out]
+    test = [i for i, scene in enumerate(scenes) if scene in held_out]
+    what = "scenes" if config.scene else "images"
+    note = (
+        f"{count} of {len(order)} {what} held out: {len(test)} images to test on, {len(train)} to learn from"
+    )
+    parts = []
+    for keep, notes in ((train, [*images.high.notes, note]), (test, [])):
+        low = _select(images.low, keep, []) if images.low else None
+        parts.append(ImageSet(_select(images.high, keep, notes), low))
+    return parts[0], parts[1]
+
+
+def _scene(name: str, pattern: str | None) -> str:
+    if pattern is None:
+        return name
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise ConfigError(f"--data.scene {pattern!r} is not a regular expression: {error}") from None
+    if found is None:
+        raise ConfigError(
+            f"--data.scene {pattern!r} finds nothing in the name {name}; every image needs a scene"
+        )
+    return found.group(1) if found.groups() else found.group(0)
+
+
+class SmallAndLarge:
+    """Pairs of small and large patches, see :class:`core.data.loader.Samples`.
+
+    The samples of the first scale stand first, then those of the second, ...
+
+    Args:
+        images: Training images.
+        scales: Enlargements.
+        config: How patches are cut.
+
+    Attributes:
+        groups: Number of samples of each scale; a batch is of one.
+
+    Raises:
+        DataError: An image is smaller than a patch.
+    """
+
+    def __init__(self, images: ImageSet, scales: Sequence[int], config: DataConfig) -> None:
+        self.jpeg, self.parts = config.jpeg, []
+        count = len(images.high.names)
+        for scale in scales:
+            low, high = zip(*(images.pair(i, scale) for i in range(count)), strict=True)
+            self.parts.append(
+                Patches(images.high.names, [low, high], config.patch, config.patches, config.augment)
+            )
+        self.groups = [len(part) for part in self.parts]
+
+    def __len__(self) -> int:
+        return sum(self.groups)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Returns ``low`` ``(C, patch, patch)`` and ``high`` ``(C, scale patch, scale patch)``, float32 in [0, 1]."""
+        part, index = divmod(index, self.groups[0])  # every scale has as many
+        low, high = self.parts[part].crop(index, rng)
+        if self.jpeg is not None:
+            low = compressed(low, int(rng.integers(self.jpeg[0], self.jpeg[1] + 1)))
+        return {
+            "low": np.ascontiguousarray(to_float(low).transpose(2, 0, 1), dtype=np.float32),
+            "high": np.ascontiguousarray(to_float(high).transpose(2, 0, 1), dtype=np.float32),
+            "ids": self.parts[part].name(index),
+        }

@@ -1,0 +1,151 @@
+"""The super-resolution task as the shared commands see it. Imports no heavy library: ``--help`` loads this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import ConfigError
+from core.task import Evaluation, Packaged, Part, Task
+from tasks.super_resolution.config import (
+    MODELS,
+    SuperResolutionConfig,
+    SuperResolutionEvaluateConfig,
+    SuperResolutionPredictConfig,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import nn
+
+    from core.infer.restorer import Restorer
+    from core.track.package import Package
+    from tasks.super_resolution.data import SuperResolutionData
+
+
+class SuperResolution(Task):
+    """Enlargement of images by 2, 3, 4 or 8."""
+
+    name = "super_resolution"
+    title = "network"
+    summary = "images: RCAN and CARN enlarge by 2, 3, 4 or 8"
+    config_class = SuperResolutionConfig
+    evaluate_class = SuperResolutionEvaluateConfig
+    predict_class = SuperResolutionPredictConfig
+    models = MODELS
+    higher_is_better = True
+    datasets = {  # noqa: RUF012  # ClassVar in the base class
+        "photographs": "photographs inside scikit-image, split by image",
+        "folder": "your folder of large images; the small ones are made as MATLAB does",
+        "pairs": "your folder of small and large images of the same scenes, LR and HR",
+    }
+    examples = {  # noqa: RUF012
+        "train": [
+            "python -m tasks.super_resolution.train",
+            "python -m tasks.super_resolution.train --data.path photos --data.scales '[2, 3, 4]' --model carn",
+            "python -m tasks.super_resolution.train --data.path photos --data.scales '[4]' --data.jpeg '[30, 95]'",
+            "python -m tasks.super_resolution.train --config tasks/super_resolution/configs/rcan.yaml --data.path DIV2K",
+            "python -m tasks.super_resolution.train --resume last",
+        ],
+        "evaluate": [
+            "python -m tasks.super_resolution.evaluate --data.test_path '[Set5, Set14]' --all-protocols",
+            "python -m tasks.super_resolution.evaluate --data.test_path '[Set5]' --ensemble",
+        ],
+        "predict": [
+            "python -m tasks.super_resolution.predict --input photo.png --output large.png",
+            "python -m tasks.super_resolution.predict --input photos --output large --scale 4 --ensemble",
+        ],
+        "export": ["python -m tasks.super_resolution.export --format onnx --output export"],
+    }
+
+    def load(self, config: Any) -> SuperResolutionData:
+        """Reads and checks the images."""
+        from tasks.super_resolution.data import load_data
+
+        trains = isinstance(config, SuperResolutionConfig)
+        scales = config.data.scales or ([2] if trains else None)
+        return load_data(replace(config.data, scales=scales))
+
+    def primary_metric(self, config: Any, data: SuperResolutionData) -> str:
+        """PSNR."""
+        return "psnr"
+
+    def parts(self, config: SuperResolutionConfig, data: SuperResolutionData) -> list[Part]:
+        """One network."""
+        from tasks.super_resolution.build import build_parts
+
+        if data.train is None:
+            raise ConfigError("training needs images to learn from: give --data.path FOLDER")
+        return build_parts(config, data)
+
+    def package(
+        self, config: SuperResolutionConfig, data: SuperResolutionData, learners: dict[str, Any]
+    ) -> Packaged:
+        """Weights and what rebuilds the network."""
+        from tasks.super_resolution.build import build_package
+
+        return build_package(config, data, learners)
+
+    def predictor(self, package: Package) -> Restorer:
+        """Rebuilds the network in its form for inference."""
+        from core.infer.restorer import Restorer
+
+        return Restorer(self.modules(package)["model"], package.metadata)
+
+    def modules(self, package: Package) -> dict[str, nn.Module]:
+        """The trained network."""
+        from tasks.super_resolution.build import load_model
+
+        return {"model": load_model(package)}
+
+    def evaluate(self, predictor: Restorer, config: Any, data: SuperResolutionData) -> Evaluation:
+        """Scores PSNR and SSIM on the test images; without a choice of scales they are the model's."""
+        from tasks.super_resolution.scoring import score_network
+
+        data.scales = data.scales or predictor.scales
+        return score_network(predictor, config, data)
+
+    def baselines(self, config: Any, data: SuperResolutionData) -> dict[str, Evaluation]:
+        """Bicubic enlargement, and others if asked for."""
+        from tasks.super_resolution.scoring import score_baselines
+
+        return score_baselines(config, data)
+
+    def figures(
+        self, predictor: Restorer, config: Any, data: SuperResolutionData, results: dict[str, Evaluation]
+    ) -> Iterator[tuple[str, Figure]]:
+        """Crops of small, enlarged and true images."""
+        from tasks.super_resolution.figures import draw_all
+
+        return draw_all(config, data, results)
+
+    def predict(self, predictor: Restorer, config: SuperResolutionPredictConfig) -> list[str]:
+        """Enlarges image files."""
+        from tasks.super_resolution.serving import predict_files
+
+        return predict_files(predictor, config)
+
+    def serve(self, predictor: Restorer, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+        """Answers a request of the MLflow pyfunc: base64 of image files in and out."""
+        from core.infer.serving import serve_frame
+
+        return serve_frame(predictor, frame, params.get("scale"))
+
+    def example(self, predictor: Restorer) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """One small image, enlarged by the model's first scale."""
+        from core.infer.serving import example_request
+
+        frame, params = example_request(predictor)
+        return frame, params | {"scale": predictor.scales[0]}
+
+    def export(self, predictor: Restorer, folder: Path, format: str) -> list[Path]:
+        """One program for each scale, for images of any size."""
+        from core.infer.programs import export_restorer
+
+        return export_restorer(predictor, folder, format, self.name)
+
+
+TASK = SuperResolution()
