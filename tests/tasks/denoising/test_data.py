@@ -198,7 +198,6 @@ def test_pairs_in_one_folder_beside_other_files(tmp_path):
         save(tmp_path / f"scene_{i}_real.png", picture(i + 50, channels=3))
         save(tmp_path / f"scene_{i}_mean.png", picture(i, channels=3))
     (tmp_path / "Thumbs.db").write_bytes(b"x")
-    (tmp_path / ".hidden.png").write_bytes(b"x")
     data = load(tmp_path)
     assert data.channels == 3
     assert data.train.noisy is not None and len(data.train.noisy.images) == 3
