@@ -64,6 +64,6 @@ def export_restorer(restorer: Restorer, folder: Path, format: str, task: str) ->
             metadata=metadata,
         )
         with torch.inference_mode():
-            check_outputs(path, output, program(x))
+            check_outputs(path, output, program(x).numpy())
         paths.append(path)
     return paths

@@ -147,8 +147,8 @@ def test_the_noisy_image_and_non_local_means(channels):
     assert list(results) == ["nlm", "noisy"]
     noisy = [psnr(case.pixels, case.truth) for case in all_cases(config.data, data_of(channels))]
     assert results["noisy"].metrics["psnr"] == pytest.approx(np.mean(noisy))
-    # sigma 25 of 255 is 20.17 dB, and a little more by clipping.
-    assert results["noisy"].metrics["psnr"] == pytest.approx(20.3, abs=0.3)
+    # sigma 25 of 255 is 20.17 dB, and more where the noise is clipped.
+    assert 20.1 < results["noisy"].metrics["psnr"] < 20.9
     assert results["nlm"].metrics["psnr"] > results["noisy"].metrics["psnr"] + 4
 
 
