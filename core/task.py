@@ -107,7 +107,7 @@ class Task(ABC):
     """Direction of the primary metric."""
     unit: ClassVar[str] = ""
     """Unit in which two values of the primary metric are compared, such as dB; empty for percent."""
-    bundled: ClassVar[dict[str, str]] = {}  # noqa: RUF012  # ClassVar
+    bundled: ClassVar[dict[str, str]] = {}  # ClassVar
     """Trained models inside the package, ``tasks/<name>/weights/<model>``, with one line on each; the first is used
     where there is no champion."""
 

@@ -118,6 +118,17 @@ def load_weights(
     return model
 
 
+def rename_layers(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Exchanges the names of layers in a ``state_dict``.
+
+    Args:
+        state: Names of tensors, ``layer.leaf``, to tensors.
+        names: Old to new names of layers. Others stay, so that a message about them has the file's own names.
+    """
+    parts = {key: key.rpartition(".") for key in state}
+    return {f"{names.get(layer, layer)}.{leaf}": state[key] for key, (layer, _, leaf) in parts.items()}
+
+
 def _first(names: list[str]) -> str:
     """Says how many names there are and the first few: ``5 weights (a, b, c, ...) are``."""
     more = ", ..." if len(names) > SHOWN else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +95,7 @@ def means(frame: pd.DataFrame) -> dict[str, float]:
     found: dict[str, float] = {}
     groups = frame.groupby(["set", "condition"], sort=False)[["psnr", "ssim"]].mean()
     if len(groups) > 1:
-        for (group, condition), row in groups.iterrows():
+        for (group, condition), row in zip(groups.index.tolist(), groups.to_dict("records"), strict=True):
             found |= {f"{group} {condition}/{name}": float(row[name]) for name in ("psnr", "ssim")}
     return found | {name: float(frame[name].mean()) for name in ("psnr", "ssim")}
 
@@ -104,7 +104,7 @@ def protocol_table(
     restored: Callable[[Case], np.ndarray],
     cases: Iterable[Case],
     choices: Callable[[Case], dict[str, Protocol]],
-    others: dict[str, Iterable[Case]],
+    others: Mapping[str, Iterable[Case]],
 ) -> list[str]:
     """Returns one line for each protocol: what it gives, and the difference to the configured one in dB.
 

@@ -28,7 +28,9 @@ def serve_frame(restorer: Restorer, frame: pd.DataFrame, scale: int | None = Non
     """
     if COLUMN not in frame:
         raise DataError(f"the request needs a column {COLUMN!r} with image files as base64 text")
-    return pd.DataFrame({COLUMN: [_restored(restorer, i, text, scale) for i, text in enumerate(frame[COLUMN])]})
+    return pd.DataFrame(
+        {COLUMN: [_restored(restorer, i, text, scale) for i, text in enumerate(frame[COLUMN])]}
+    )
 
 
 def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str:

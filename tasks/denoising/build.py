@@ -86,6 +86,7 @@ def build_package(config: DenoisingConfig, data: DenoisingData, learners: dict[s
     """Returns the trained network and what rebuilds it."""
     model = learners["model"].model
     d = config.data
+    real = data.train is not None and data.train.noisy is not None
     metadata = {
         "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": to_dict(d)},
         "options": {"scoring": to_dict(config.scoring)},
@@ -93,7 +94,7 @@ def build_package(config: DenoisingConfig, data: DenoisingData, learners: dict[s
         "normalisation": "divided by the white of the type; not clipped inside the network",
         "channels": data.channels,
         "patch": d.patch,
-        "degradation": {"kinds": d.kinds, "sigma": d.sigma} if d.name != "pairs" else {"kinds": ["real"]},
+        "degradation": {"kinds": ["real"]} if real else {"kinds": d.kinds, "sigma": d.sigma},
     }
     return Packaged({"model": to_dict(config.model), "channels": data.channels}, model.state_dict(), metadata)
 
@@ -109,5 +110,7 @@ def load_model(package: Package) -> nn.Module:
     try:
         model.load_state_dict(package.tensors())
     except RuntimeError as error:
-        raise PackageError(f"{package.folder} does not fit its model: {' '.join(str(error).split())}") from None
+        raise PackageError(
+            f"{package.folder} does not fit its model: {' '.join(str(error).split())}"
+        ) from None
     return model.eval()

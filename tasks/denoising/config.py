@@ -32,7 +32,7 @@ class DegradationConfig:
         test_seed: Seed of the noise of each test image.
     """
 
-    kinds: list[Kind] = field(default_factory=lambda: ["gaussian"])  # type: ignore[arg-type]
+    kinds: list[Kind] = field(default_factory=lambda: ["gaussian"])
     sigma: float | list[float] = 25.0
     photons: float | list[float] = 100.0
     scales: list[int] = field(default_factory=lambda: [2, 3, 4])
@@ -149,7 +149,7 @@ class DenoisingScoringConfig(ScoringConfig):
     """
 
     baselines: list[Literal["noisy", "nlm", "bm3d"]] = field(  # type: ignore[assignment]
-        default_factory=lambda: ["nlm", "noisy"]  # type: ignore[arg-type]
+        default_factory=lambda: ["nlm", "noisy"]
     )
 
 

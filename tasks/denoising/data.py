@@ -19,8 +19,8 @@ from core.data.images.folder import (
     load_pictures,
 )
 from core.data.images.resize import imresize
+from core.data.split import hold_out
 from core.errors import ConfigError, DataError
-from core.train.seeds import generator
 from tasks.denoising.config import DataConfig
 from tasks.denoising.noise import conditions
 
@@ -95,8 +95,6 @@ def load_data(config: DataConfig) -> DenoisingData:
         DataError: There are none, or they cannot be used.
         ConfigError: Options contradict each other.
     """
-    if not 0 < config.test_share < 1:
-        raise ConfigError(f"--data.test_share {config.test_share} is not a share; use a number between 0 and 1")
     if config.name == "photographs" and (config.path or config.test_path):
         raise ConfigError("--data.name photographs takes no path; leave one of them out")
     if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
@@ -190,49 +188,20 @@ def _read_pairs(path: Path, channels: int, min_size: int) -> ImageSet:
     return ImageSet(clean, noisy)
 
 
-def _select(images: Loaded, keep: list[int], notes: list[str]) -> Loaded:
-    return Loaded([images.names[i] for i in keep], [images.images[i] for i in keep], notes)
-
-
 def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
     """Holds out a share of the scenes; without a pattern each image is its own scene."""
-    names = images.clean.names
-    scenes = [_scene(name, config.scene) for name in names]
-    order = list(dict.fromkeys(scenes))
-    if len(order) < 2:
-        raise DataError("one scene alone cannot be split into training and test; give --data.test_path")
-    import torch
-
-    count = min(len(order) - 1, max(1, round(config.test_share * len(order))))
-    shuffled = torch.randperm(len(order), generator=generator(0, "split")).tolist()
-    held_out = {order[i] for i in shuffled[:count]}
-    train = [i for i, scene in enumerate(scenes) if scene not in held_out]
-    test = [i for i, scene in enumerate(scenes) if scene in held_out]
-    what = "scenes" if config.scene else "images"
-    note = f"{count} of {len(order)} {what} held out: {len(test)} images to test on, {len(train)} to learn from"
+    split = hold_out(images.clean.names, config.test_share, config.scene, "--data.scene")
     parts = []
-    for keep, notes in ((train, [*images.clean.notes, note]), (test, [])):
-        noisy = _select(images.noisy, keep, []) if images.noisy else None
-        parts.append(ImageSet(_select(images.clean, keep, notes), noisy))
+    for keep, notes in ((split.train, [*images.clean.notes, split.note]), (split.test, [])):
+        noisy = images.noisy.select(keep) if images.noisy else None
+        parts.append(ImageSet(images.clean.select(keep, notes), noisy))
     return parts[0], parts[1]
-
-
-def _scene(name: str, pattern: str | None) -> str:
-    if pattern is None:
-        return name
-    try:
-        found = re.search(pattern, name)
-    except re.error as error:
-        raise ConfigError(f"--data.scene {pattern!r} is not a regular expression: {error}") from None
-    if found is None:
-        raise ConfigError(f"--data.scene {pattern!r} finds nothing in the name {name}; every image needs a scene")
-    return found.group(1) if found.groups() else found.group(0)
 
 
 def _drop_leaks(train: ImageSet, test: ImageSet) -> None:
     kept = drop_leaks(train.clean, test.clean)
     if train.noisy is not None:
-        train.noisy = _select(train.noisy, kept, [])
+        train.noisy = train.noisy.select(kept)
 
 
 def _resized(images: ImageSet, config: DataConfig) -> ImageSet:
@@ -250,5 +219,3 @@ def _resized(images: ImageSet, config: DataConfig) -> ImageSet:
                 names.append(name if scale == 1 else f"{name} x{scale:g}")
                 result.append(smaller)
     return ImageSet(Loaded(names, result, images.clean.notes))
-
-

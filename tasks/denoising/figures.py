@@ -20,7 +20,10 @@ from tasks.denoising.scoring import BASELINES, all_cases
 
 PICTURES = 4  # at most, of all test sets
 LEVELS = (5.0, 15.0, 25.0, 35.0, 50.0, 75.0)
-CURVE_IMAGES, CURVE_SIDE = 3, 192  # images of the curve by noise level, and pixels of their middle that are used
+CURVE_IMAGES, CURVE_SIDE = (
+    3,
+    192,
+)  # images of the curve by noise level, and pixels of their middle that are used
 
 
 def draw_all(
@@ -64,7 +67,9 @@ def draw_levels(restorer: Restorer, config: Any, data: DenoisingData) -> Figure:
     part = next(iter(data.tests.values()))
     images = [middle(image, CURVE_SIDE) for image in part.clean.images[:CURVE_IMAGES]]
     names = part.clean.names[: len(images)]
-    small = replace(data, train=None, tests={"": replace(part, clean=replace(part.clean, names=names, images=images))})
+    small = replace(
+        data, train=None, tests={"": replace(part, clean=replace(part.clean, names=names, images=images))}
+    )
     protocol = protocol_of(config.scoring)
     methods = {"ours": lambda case: restorer(case.pixels)}
     for name in config.scoring.baselines:
@@ -77,7 +82,11 @@ def draw_levels(restorer: Restorer, config: Any, data: DenoisingData) -> Figure:
             found[name][case.level].append(protocol.psnr(method(case), case.truth))
     series = {name: [float(np.mean(values[level])) for level in levels] for name, values in found.items()}
     trained = config.data.sigma
-    title = f"trained for {trained[0]:g} to {trained[1]:g}" if isinstance(trained, list) else f"trained for {trained:g}"
+    title = (
+        f"trained for {trained[0]:g} to {trained[1]:g}"
+        if isinstance(trained, list)
+        else f"trained for {trained:g}"
+    )
     return curves(levels, series, "noise level, standard deviation in levels of 255", "PSNR, dB", title)
 
 

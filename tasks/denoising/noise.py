@@ -27,7 +27,7 @@ DEGRADATIONS: Registry[Degrade] = Registry("degradation")
 
 def between(rng: np.random.Generator, value: float | list[float]) -> float:
     """Draws from ``[low, high]``; a number is itself."""
-    return float(rng.uniform(*value)) if isinstance(value, list) else float(value)
+    return float(rng.uniform(value[0], value[1])) if isinstance(value, list) else float(value)
 
 
 @DEGRADATIONS.register("gaussian")
@@ -88,7 +88,9 @@ def check(config: DataConfig) -> None:
     if any(scale < 2 for scale in config.scales):
         raise ConfigError(f"--data.scales {config.scales}: use whole numbers from 2")
     if len(config.quality) != 2 or not 1 <= config.quality[0] <= config.quality[1] <= 100:
-        raise ConfigError(f"--data.quality {config.quality} is not a range; write [low, high] within 1 to 100")
+        raise ConfigError(
+            f"--data.quality {config.quality} is not a range; write [low, high] within 1 to 100"
+        )
 
 
 class NoisyPatches:
@@ -183,7 +185,9 @@ class _Noise:
         noise = legacy.normal(0, self.sigma / 255, clean.shape)
         image = to_float(clean)
         if self.kind == "poisson_gaussian":
-            photons = self.config.photons if not isinstance(self.config.photons, list) else self.config.photons[1]
+            photons = (
+                self.config.photons if not isinstance(self.config.photons, list) else self.config.photons[1]
+            )
             image = legacy.poisson(np.maximum(image, 0) * photons) / photons
         noisy = (image + noise).astype(np.float32)
         return to_float(from_float(noisy, np.uint8)) if self.kind == "clipped" else noisy

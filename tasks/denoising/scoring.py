@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -59,7 +59,9 @@ def check_baselines(names: Sequence[str]) -> None:
     if not names:
         raise ConfigError("--scoring.baselines is empty; name one or more, such as noisy")
     if "bm3d" in names and find_spec("bm3d") is None:
-        raise ConfigError("the baseline bm3d needs the package bm3d (for non-commercial use): pip install bm3d")
+        raise ConfigError(
+            "the baseline bm3d needs the package bm3d (for non-commercial use): pip install bm3d"
+        )
 
 
 def all_cases(config: DataConfig, data: DenoisingData) -> Iterator[Case]:
@@ -91,7 +93,7 @@ def score_denoiser(restorer: Restorer, config: Any, data: DenoisingData) -> Eval
     total = count_cases(config.data, data)
     result = score(restored, all_cases(config.data, data), total, lambda case: protocol, "testing")
     if getattr(config, "all_protocols", False):
-        others = {
+        others: dict[str, Iterable[Case]] = {
             name: all_cases(changed, data) for name, changed in _other_noise(config.data, data).items()
         }
 

@@ -140,10 +140,10 @@ class Denoising(Task):
         return example_request(predictor)
 
     def export(self, predictor: Restorer, folder: Path, format: str) -> list[Path]:
-        """One program for images of any size."""
+        """A program for images of any size."""
         from core.infer.programs import export_restorer
 
-        return [export_restorer(predictor, folder, format, self.name)]
+        return export_restorer(predictor, folder, format, self.name)
 
 
 TASK = Denoising()

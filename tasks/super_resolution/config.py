@@ -16,7 +16,7 @@ MODELS: Registry[type] = Registry("super-resolution model")
 class DataConfig:
     """Which images, how they are made small, and how patches are cut from them.
 
-    Small images are made from yours, bit by bit as MATLAB's imresize does it (bicubic with antialiasing), but for pairs.
+    Small images are made from yours, bit by bit as MATLAB's imresize does it (bicubic with antialiasing).
 
     Args:
         name: auto, photographs, folder or pairs. auto is photographs when no path is given, else folder.
@@ -155,7 +155,7 @@ class SuperResolutionScoringConfig(ScoringConfig):
     channel: Literal["rgb", "y"] = "y"
     shave: int | None = None  # type: ignore[assignment]
     baselines: list[Literal["bicubic", "bilinear", "nearest"]] = field(  # type: ignore[assignment]
-        default_factory=lambda: ["bicubic"]  # type: ignore[arg-type]
+        default_factory=lambda: ["bicubic"]
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from core.data.images.degrade import jpeg
-from core.data.images.files import from_float, to_float
+from core.data.images.files import from_float, read_picture, to_float
 from core.data.images.folder import Loaded, content_digest, drop_leaks, load_pairs, load_pictures
 from core.data.images.patches import Patches
 from core.data.images.resize import imresize, modcrop
@@ -33,10 +33,12 @@ class ImageSet:
     Attributes:
         high: Large images, the truth.
         low: Their small versions; ``None`` where these are made by us.
+        folder: Where the large images lie, for a folder.
     """
 
     high: Loaded
     low: Loaded | None = None
+    folder: Path | None = None
 
     def pair(self, index: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns small and large version of an image, ``(h, w, C)`` and ``(scale h, scale w, C)``."""
@@ -107,21 +109,24 @@ def load_data(config: DataConfig) -> SuperResolutionData:
     if not paths:
         raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
     tests = {_name(path): _read(path, config, 1) for path in map(Path, config.test_path or [])}
-    train = None
+    training: ImageSet | None = None
     if config.path:
-        # The test of a folder of its own is not the place to drop what is too small for a patch.
+        # A folder that is also the test keeps what is too small for a patch; cutting patches then names it.
         smallest = config.patch if tests else 1
-        train = _read(Path(config.path), config, smallest)
+        training = _read(Path(config.path), config, smallest)
         if not tests:
-            train, tests["test"] = _split(train, config)
+            training, tests["test"] = _split(training, config)
         for test in tests.values():
-            kept = drop_leaks(train.high, test.high)
-            if train.low is not None:
-                train.low = Loaded([train.low.names[i] for i in kept], [train.low.images[i] for i in kept])
-    notes = [note for part in [*([train] if train else []), *tests.values()] for note in part.high.notes]
+            kept = drop_leaks(training.high, test.high)
+            if training.low is not None:
+                training.low = _select(training.low, kept, [])
+    for test in tests.values():
+        _gray_again(test)
+    sets = [*([training] if training else []), *tests.values()]
+    notes = [note for part in sets for note in part.high.notes]
     if config.name != "pairs":
         notes.append("small images are made by MATLAB's bicubic imresize")
-    return SuperResolutionData(_name(paths[0]), config.channels, train, tests, scales, quality, notes)
+    return SuperResolutionData(_name(paths[0]), config.channels, training, tests, scales, quality, notes)
 
 
 def check(config: DataConfig) -> None:
@@ -180,13 +185,22 @@ def _read(path: Path, config: DataConfig, patch: int) -> ImageSet:
         assert config.scales is not None
         low, high = load_pairs(path, config.channels, scale=config.scales[0], min_size=patch, progress=True)
         return ImageSet(Loaded(high.names, high.images, low.notes), low)
-    inner = (
-        next((p for p in sorted(path.iterdir()) if p.is_dir() and p.name.lower() == "hr"), path)
-        if path.is_dir()
-        else path
-    )
+    folders = [item for item in path.iterdir() if item.is_dir()] if path.is_dir() else []
+    path = next((item for item in folders if item.name.lower() == "hr"), path)
     smallest = patch * max(config.scales or [1])
-    return ImageSet(load_pictures(inner, config.channels, min_size=smallest, progress=True))
+    images = load_pictures(path, config.channels, min_size=smallest, progress=True)
+    return ImageSet(images, folder=path if path.is_dir() else path.parent)
+
+
+def _gray_again(images: ImageSet) -> None:
+    """Makes test images gray again whose files are: published scores of Set14 take the luma of RGB files alone."""
+    if images.folder is None:
+        return
+    for i, (name, image) in enumerate(zip(images.high.names, images.high.images, strict=True)):
+        equal = image.shape[2] == 3 and (image == image[..., :1]).all()
+        if equal and read_picture(images.folder / name).pixels.shape[2] == 1:
+            images.high.images[i] = np.ascontiguousarray(image[..., :1])
+            images.high.notes.append(f"{name}: gray, enlarged as colour and scored as gray")
 
 
 def _select(images: Loaded, keep: Sequence[int], notes: list[str]) -> Loaded:
@@ -212,7 +226,7 @@ def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
     parts = []
     for keep, notes in ((train, [*images.high.notes, note]), (test, [])):
         low = _select(images.low, keep, []) if images.low else None
-        parts.append(ImageSet(_select(images.high, keep, notes), low))
+        parts.append(ImageSet(_select(images.high, keep, notes), low, images.folder))
     return parts[0], parts[1]
 
 

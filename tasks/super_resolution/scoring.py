@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -89,7 +89,9 @@ def score_network(restorer: Restorer, config: Any, data: SuperResolutionData) ->
     if getattr(config, "all_protocols", False):
         paired = any(part.low for part in data.tests.values())
         names = [] if paired else [name for name in RESIZERS if name != "matlab"]
-        others = {f"small images by {name}": all_cases(data, name) for name in names}
+        others: dict[str, Iterable[Case]] = {
+            f"small images by {name}": all_cases(data, name) for name in names
+        }
 
         def choices(case: Case) -> dict[str, Protocol]:
             return variants(protocol(case), data.channels)

@@ -47,7 +47,7 @@ class SuperResolution(Task):
             "python -m tasks.super_resolution.train",
             "python -m tasks.super_resolution.train --data.path photos --data.scales '[2, 3, 4]' --model carn",
             "python -m tasks.super_resolution.train --data.path photos --data.scales '[4]' --data.jpeg '[30, 95]'",
-            "python -m tasks.super_resolution.train --config tasks/super_resolution/configs/rcan.yaml --data.path DIV2K",
+            "python -m tasks.super_resolution.train --model rcan --data.path DIV2K --train.steps 600000 --train.lr 1e-4",
             "python -m tasks.super_resolution.train --resume last",
         ],
         "evaluate": [

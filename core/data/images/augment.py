@@ -10,7 +10,7 @@ import numpy as np
 # Its import would otherwise look for a newer version on the network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-import albumentations as A  # noqa: E402, N812
+import albumentations as A
 
 
 class Symmetries:

@@ -9,15 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from core.colour import BT601
 from core.data.images.decode import decode
 from core.data.images.encode import WRITERS, check_fits
 from core.errors import ConfigError, DataError
 
 ENDINGS: tuple[str, ...] = tuple(WRITERS)
 """Endings of the files that are read and written, in lower case."""
-
-BT601 = (299, 587, 114)
-"""Weights of R, G and B in luma, in thousandths (ITU-R BT.601-7, section 2.5.1)."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ class Loaded:
     images: list[np.ndarray]
     notes: list[str] = field(default_factory=list)
 
+    def select(self, keep: Sequence[int], notes: Sequence[str] = ()) -> Loaded:
+        """Returns the images at these positions, with notes of their own."""
+        return Loaded([self.names[i] for i in keep], [self.images[i] for i in keep], list(notes))
+
 
 def list_pictures(path: Path) -> list[Path]:
     """Lists the images of a folder, sorted by name with numbers in their order (2 before 10).

@@ -106,7 +106,10 @@ class MinusNoise(nn.Module):
     def __init__(self, channels: int, layers: int, width: int, form: Variant) -> None:
         super().__init__()
         conv = nd.conv(2)
-        row: list[nn.Module] = [conv(channels, width, 3, padding=1, bias=form.head_bias), nn.ReLU(inplace=True)]
+        row: list[nn.Module] = [
+            conv(channels, width, 3, padding=1, bias=form.head_bias),
+            nn.ReLU(inplace=True),
+        ]
         for _ in range(layers - 2):
             row.append(conv(width, width, 3, padding=1, bias=form.body_bias))
             if form.norm != "none":

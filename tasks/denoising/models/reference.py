@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.backbones.load import load_weights, read_weights
+from core.backbones.load import load_weights, read_weights, rename_layers
 from core.errors import DataError
 from core.registry import Registry
 from tasks.denoising.models.dncnn import VARIANTS, DnCNN, Variant
@@ -129,14 +129,8 @@ def _ridnet(source: str) -> nn.Module:
         names |= {f"{theirs}.r3.body.{n}": f"{ours}.blocks.2.branch.{n}" for n in (0, 2, 4)}
         names |= {f"{theirs}.ca.c{n}.body.0": f"{ours}.attention.fc{n}" for n in (1, 2)}
     update: nn.Module = model.stream[0].branch  # type: ignore[assignment]
-    load_weights(update, _renamed(state, names), source=source)
+    load_weights(update, rename_layers(state, names), source=source)
     return model
-
-
-def _renamed(state: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
-    """Exchanges the names of layers; others stay, so that a message about them has the file's own names."""
-    parts = {key: key.rpartition(".") for key in state}
-    return {f"{names.get(layer, layer)}.{leaf}": state[key] for key, (layer, _, leaf) in parts.items()}
 
 
 def _dncnn(layers: list[Layer], layout: str, source: str) -> DnCNN:

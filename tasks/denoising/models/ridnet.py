@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core import nd
+from core.colour import MeanShift
 from core.residual import Residual, ResidualChain, Rule, create_rule
 from core.residual.attention import create_attention
 
 LEVELS = 255.0  # the released weights are for images in [0, 255]
-RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 class RIDNet(nn.Module):
@@ -84,7 +83,7 @@ class ImageUpdate(nn.Module):
         self, channels: int, width: int, blocks: int, reduction: int, paper_skips: bool, rules: Iterator[Rule]
     ) -> None:
         super().__init__()
-        self.sub_mean = MeanShift(channels, -1)
+        self.sub_mean = MeanShift(channels, -1, LEVELS)
         self.head = _conv(channels, width)
         if paper_skips:
             long = next(rules)
@@ -96,7 +95,7 @@ class ImageUpdate(nn.Module):
         else:
             self.body = ResidualChain(EnhancementAttention(width, reduction, rules) for _ in range(blocks))
         self.tail = _conv(width, channels)
-        self.add_mean = MeanShift(channels, 1)
+        self.add_mean = MeanShift(channels, 1, LEVELS)
         with torch.no_grad():
             self.tail.bias.sub_(self.add_mean.bias)  # type: ignore[operator]
 
@@ -144,30 +143,6 @@ class MergeAndRun(Residual):
     def branch(self, x: Tensor) -> Tensor:  # a method where Residual has a module
         """Returns the update of ``(B, width, H, W)``; nothing is activated after the sum."""
         return self.join(torch.cat([self.near(x), self.far(x)], dim=1))
-
-
-class MeanShift(nn.Module):
-    """``W x + b`` at each pixel; at the start the mean colour of DIV2K is added or subtracted.
-
-    The authors meant to freeze it but did not, so that released weights hold other values. It is trained here too.
-    Images that are not RGB have the luma of that colour (ITU-R BT.601) as the mean of every channel.
-
-    Args:
-        channels: C.
-        sign: 1 adds, -1 subtracts.
-        levels: Value of white.
-    """
-
-    def __init__(self, channels: int, sign: int, levels: float = LEVELS) -> None:
-        super().__init__()
-        luma = sum(part * value for part, value in zip(LUMA, RGB_MEAN, strict=True))
-        mean = RGB_MEAN if channels == len(RGB_MEAN) else (luma,) * channels
-        self.weight = nn.Parameter(torch.eye(channels)[:, :, None, None])
-        self.bias = nn.Parameter(sign * levels * torch.tensor(mean))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shifts ``(B, C, H, W)``."""
-        return F.conv2d(x, self.weight, self.bias)
 
 
 def _conv(inputs: int, outputs: int, dilation: int = 1) -> nn.Module:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core import nd
+from core.colour import MeanShift
 from core.errors import ConfigError
 from core.residual import Residual, ResidualChain, Rule, create_rule
-from tasks.super_resolution.models.rcan import STEPS, MeanShift, conv3, upsampling_reach
+from tasks.super_resolution.models.rcan import STEPS, conv3, upsampling_reach
 
 BLOCKS, UNITS = 3, 3  # cascading blocks, and residual blocks of each
 

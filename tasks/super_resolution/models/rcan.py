@@ -7,18 +7,16 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core import nd
+from core.colour import MeanShift
 from core.errors import ConfigError
 from core.residual import Residual, ResidualChain, Rule, create_rule
 from core.residual.attention import create_attention
 
 LEVELS = 255.0  # the released weights are for images in [0, 255]
-RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 STEPS = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 """Scale to the factors by which the features grow, in turn."""
 
@@ -103,30 +101,6 @@ class AttentionBlock(Residual):
     def branch(self, x: Tensor) -> Tensor:  # a method where Residual has a module
         """Returns the update of ``(B, width, H, W)``."""
         return self.attention(self.conv2(F.relu(self.conv1(x), inplace=True)))
-
-
-class MeanShift(nn.Module):
-    """``W x + b`` at each pixel; at the start the mean colour of DIV2K is added or subtracted.
-
-    RCAN's authors meant to freeze it but did not, so that their weights hold other values; CARN's is frozen. Images
-    that are not RGB have the luma of that colour (ITU-R BT.601) as the mean of every channel.
-
-    Args:
-        channels: C.
-        sign: 1 adds, -1 subtracts.
-        levels: Value of white.
-    """
-
-    def __init__(self, channels: int, sign: int, levels: float) -> None:
-        super().__init__()
-        luma = sum(part * value for part, value in zip(LUMA, RGB_MEAN, strict=True))
-        mean = RGB_MEAN if channels == len(RGB_MEAN) else (luma,) * channels
-        self.weight = nn.Parameter(torch.eye(channels)[:, :, None, None])
-        self.bias = nn.Parameter(sign * levels * torch.tensor(mean))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shifts ``(B, C, H, W)``."""
-        return F.conv2d(x, self.weight, self.bias)
 
 
 def conv3(inputs: int, outputs: int, groups: int = 1) -> nn.Module:

@@ -8,7 +8,7 @@ from os import PathLike
 
 from torch import Tensor, nn
 
-from core.backbones.load import load_weights, read_weights
+from core.backbones.load import load_weights, read_weights, rename_layers
 from core.errors import DataError
 from core.registry import Registry
 from tasks.super_resolution.models.carn import BLOCKS, CARN, UNITS
@@ -75,7 +75,7 @@ def _rcan(state: State, source: str) -> nn.Module:
             }
             names |= {f"{theirs}.{b}.body.{part}": f"{ours}.0.{b}.{own}" for part, own in parts.items()}
     names |= {f"tail.0.{n}": f"upsample.{n}" for n in range(0, 2 * len(STEPS[scale]), 2)}
-    return load_weights(model, _renamed(state, names), source=source)
+    return load_weights(model, rename_layers(state, names), source=source)
 
 
 @LAYOUTS.register("carn")
@@ -101,7 +101,7 @@ def _carn(state: State, source: str) -> nn.Module:
     for name, scale in branches.items():
         for n in range(0, 3 * len(STEPS[scale]), 3):
             names[f"upsample.{name}.body.{n}"] = f"upsample.{scale}.{n}"
-    return load_weights(model, _renamed(state, names), source=source)
+    return load_weights(model, rename_layers(state, names), source=source)
 
 
 def _count(state: State, pattern: str) -> int:
@@ -118,9 +118,3 @@ def _scale(growth: int, convolutions: int, source: str) -> int:
         f"{source}: {convolutions} convolutions to {growth} times the channels are no upsampling by "
         f"{', '.join(map(str, STEPS))}"
     )
-
-
-def _renamed(state: State, names: dict[str, str]) -> State:
-    """Exchanges the names of layers; others stay, so that a message about them has the file's own names."""
-    parts = {key: key.rpartition(".") for key in state}
-    return {f"{names.get(layer, layer)}.{leaf}": state[key] for key, (layer, _, leaf) in parts.items()}

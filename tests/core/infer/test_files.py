@@ -213,7 +213,9 @@ def _only(folder, pixels):
 def test_a_folder_does_not_go_into_a_file(tmp_path):
     _only(tmp_path / "in", drawn(9, 8, 3))
     (tmp_path / "out.png").write_text("")
-    with pytest.raises(ConfigError, match=r"--input .*in is a folder and --output .*out.png is a file; name a folder"):
+    with pytest.raises(
+        ConfigError, match=r"--input .*in is a folder and --output .*out.png is a file; name a folder"
+    ):
         restore(Affine(3), tmp_path / "in", tmp_path / "out.png")
 
 

@@ -20,8 +20,7 @@ def loaded(path):
     return program, json.loads(extra["metadata.json"])
 
 
-@pytest.mark.parametrize("model", [Plain(1), Plain(3), Blurred(3)])
-@pytest.mark.parametrize("shape", [(1, 23, 61), (3, 64, 40)])
+@pytest.mark.parametrize(("model", "shape"), [(Plain(1), (1, 23, 61)), (Blurred(3), (3, 64, 40))])
 def test_a_pt2_program_gives_the_networks_output(model, shape, tmp_path):
     restorer = Restorer(model, {"data": {"name": "photos"}})
     path = export_restorer(restorer, tmp_path, "pt2", "denoising")[0]
@@ -67,6 +66,6 @@ def test_a_program_that_differs_is_not_kept(tmp_path, monkeypatch):
         return tuple(output + 0.01 for output in written(*arguments))
 
     monkeypatch.setattr(export, "_write_pt2", wrong)
-    with pytest.raises(PackageError, match="differs from the model by .* and was removed"):
+    with pytest.raises(PackageError, match=r"differs from the model by .* and was removed"):
         export_restorer(Restorer(Plain(1)), tmp_path, "pt2", "denoising")
     assert list(tmp_path.iterdir()) == []

@@ -64,9 +64,7 @@ def test_the_model_is_folded_and_left_as_it_was():
     pixels = image(14, 15)
     padded = np.pad(pixels[..., 0], 1)
     mean = sum(padded[i : i + 14, j : j + 15] for i in range(3) for j in range(3)) / 9
-    np.testing.assert_allclose(
-        restorer(pixels)[..., 0], (mean - 0.25) / np.sqrt(1 + 1e-5), atol=1e-5
-    )
+    np.testing.assert_allclose(restorer(pixels)[..., 0], (mean - 0.25) / np.sqrt(1 + 1e-5), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

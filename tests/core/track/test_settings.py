@@ -24,7 +24,8 @@ def test_the_settings_folder_holds_no_python():
 
 def test_mlflow_projects_install_what_the_package_declares():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {*project["dependencies"], *project["optional-dependencies"]["forecasting"]}
+    tasks = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    declared = {*project["dependencies"]}.union(*(project["optional-dependencies"][task] for task in tasks))
     assert set(yaml.safe_load((ROOT / "mlflow" / "python_env.yaml").read_text())["dependencies"]) == declared
 
 

@@ -52,7 +52,7 @@ def test_a_folder_is_split_by_image(tmp_path):
     assert set(train) | set(test) == {f"{i}.png" for i in range(20)}
     assert not set(pixels(data.train)) & set(pixels(data.tests["test"]))
     assert (data.name, data.channels, data.size) == ("photos", 1, 20)
-    assert "2 of 20 images held out: 2 images to test on, 18 to learn from" in data.notes
+    assert "2 of 20 held out: 2 to test on, 18 to learn from" in data.notes
     assert names(load(folder(tmp_path / "photos", 20))) == (train, test), "the split is always the same"
 
 
@@ -69,7 +69,8 @@ def test_a_scene_is_never_on_both_sides(tmp_path):
     sides = [{name.split("_")[0] for name in side} for side in names(data)]
     assert not sides[0] & sides[1]
     assert (len(sides[0]), len(sides[1])) == (6, 2)
-    assert "2 of 8 scenes held out: 6 images to test on, 18 to learn from" in data.notes
+    held_out = ", ".join(sorted(sides[1]))
+    assert f"2 of 8 groups ({held_out}) held out: 6 to test on, 18 to learn from" in data.notes
     grouped = load(tmp_path, scene="scene(\\d)_", test_share=0.3)
     assert {name[5] for name in names(grouped)[0]} & {name[5] for name in names(grouped)[1]} == set()
 
@@ -106,7 +107,7 @@ def test_images_of_all_sizes_and_kinds_are_used(tmp_path):
     for data, channels in ((gray, 1), (colour, 3)):
         every = dict(
             zip(
-                sum(names(data), []),
+                [*names(data)[0], *names(data)[1]],
                 [*data.train.clean.images, *data.tests["test"].clean.images],
                 strict=True,
             )
@@ -253,7 +254,7 @@ def check_line(error):
 
 def test_a_folder_without_images_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DataError, match="no images in this folder; give one with files of .png") as error:
+    with pytest.raises(DataError, match=r"no images in this folder; give one with files of \.png") as error:
         load(tmp_path)
     assert str(tmp_path) in check_line(error)
 
@@ -276,10 +277,10 @@ def test_a_folder_with_nothing_usable_is_told(tmp_path):
 
 
 def test_one_image_or_scene_cannot_be_split(tmp_path):
-    with pytest.raises(DataError, match=r"one scene alone cannot be split .* give --data.test_path"):
+    with pytest.raises(DataError, match=r"one group alone cannot be split .* give --data.test_path"):
         load(folder(tmp_path, 1))
     folder(tmp_path, 4)
-    with pytest.raises(DataError, match="one scene alone"):
+    with pytest.raises(DataError, match="one group alone cannot"):
         load(tmp_path, scene="png")
 
 
@@ -287,7 +288,7 @@ def test_one_image_or_scene_cannot_be_split(tmp_path):
     ("options", "said"),
     [
         ({"scene": "("}, r"--data.scene '\(' is not a regular expression: "),
-        ({"scene": "^x"}, r"--data.scene '\^x' finds nothing in the name \d.png; every image needs a scene"),
+        ({"scene": "^x"}, r"--data.scene '\^x' finds nothing in the name \d.png; every name needs its group"),
         ({"test_share": 0.0}, "--data.test_share 0.0 is not a share; use a number between 0 and 1"),
         ({"test_share": 1.0}, "--data.test_share 1.0 is not a share"),
         ({"name": "photographs"}, "--data.name photographs takes no path"),
@@ -308,14 +309,14 @@ def test_a_path_is_needed(name):
 def test_pairs_that_do_not_fit_are_told(tmp_path):
     pairs(tmp_path / "alone")
     (tmp_path / "alone" / "noisy" / "s0_3.png").unlink()
-    with pytest.raises(DataError, match="alone: without a partner: s0_3.png; add or remove"):
+    with pytest.raises(DataError, match=r"alone: without a partner: s0_3\.png; add or remove"):
         load(tmp_path / "alone")
     pairs(tmp_path / "size")
     save(tmp_path / "size" / "noisy" / "s0_0.png", picture(0, 20, 20))
     with pytest.raises(DataError, match=r"s0_0.png: is 24x20, but s0_0.png asks for 20x20 pixels") as error:
         load(tmp_path / "size")
     check_line(error)
-    with pytest.raises(ConfigError, match="--data.resize would change real noise; leave it out for pairs"):
+    with pytest.raises(ConfigError, match=r"--data\.resize would change real noise; leave it out for pairs"):
         load(pairs(tmp_path / "fine"), resize=[1.0, 0.5])
     with pytest.raises(DataError, match="no pairs; give folders noisy/ and clean/"):
         load(folder(tmp_path / "folder"), name="pairs")

@@ -20,7 +20,9 @@ from tasks.denoising.noise import DEGRADATIONS, NoisyPatches, check, conditions
 def picture(height=48, width=40, channels=1, dtype="uint8", seed=0):
     """Waves with every gray value, whose flips and turns all differ."""
     rows, columns = np.mgrid[:height, :width]
-    waves = [np.sin(rows / (3 + seed + c)) + np.cos(columns / 5 + rows * columns / 400) for c in range(channels)]
+    waves = [
+        np.sin(rows / (3 + seed + c)) + np.cos(columns / 5 + rows * columns / 400) for c in range(channels)
+    ]
     values = (np.stack(waves, axis=2) + 2) / 4
     return (values * {"uint8": 255, "uint16": 65535, "float32": 1}[dtype]).astype(dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,7 +37,10 @@ def loaded(*images):
 
 
 def data_of(channels=1, real=False):
-    sets = {"A": loaded(smooth(0, 32, channels), smooth(1, 40, channels)), "B": loaded(smooth(2, 36, channels))}
+    sets = {
+        "A": loaded(smooth(0, 32, channels), smooth(1, 40, channels)),
+        "B": loaded(smooth(2, 36, channels)),
+    }
     tests = {
         name: ImageSet(images, loaded(*(255 - image for image in images.images)) if real else None)
         for name, images in sets.items()
@@ -94,7 +98,7 @@ def test_means_are_of_each_set_and_condition_and_of_all_rows():
         assert result.metrics[name] == pytest.approx(np.mean(values))
     assert list(expected) == ["A sigma 10/psnr", "A sigma 30/psnr", "B sigma 10/psnr", "B sigma 30/psnr"]
     # Of rows, not of the means of the sets.
-    assert result.metrics["psnr"] == pytest.approx(np.mean(sum(expected.values(), [])))
+    assert result.metrics["psnr"] == pytest.approx(np.mean([*chain.from_iterable(expected.values())]))
     assert len(result.rows) == 6 and result.notes == []
     assert set(result.metrics) == {f"{n.split('/')[0]}/{m}" for n in expected for m in ("psnr", "ssim")} | {
         "psnr",
@@ -176,14 +180,16 @@ def test_where_the_level_is_not_known_it_is_estimated(monkeypatch):
 
 def test_bm3d_without_its_package_is_one_line(monkeypatch):
     monkeypatch.setattr(scoring, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"the baseline bm3d needs the package bm3d .*: pip install bm3d") as error:
+    with pytest.raises(
+        ConfigError, match=r"the baseline bm3d needs the package bm3d .*: pip install bm3d"
+    ) as error:
         check_baselines(["noisy", "bm3d"])
     assert "\n" not in str(error.value)
     check_baselines(["nlm", "noisy"])
 
 
 def test_a_comparison_with_nothing_is_told():
-    with pytest.raises(ConfigError, match="--scoring.baselines is empty"):
+    with pytest.raises(ConfigError, match=r"--scoring\.baselines is empty"):
         check_baselines([])
 
 

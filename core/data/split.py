@@ -1,0 +1,69 @@
+"""Splits by scene, speaker, patient: what belongs together never stands on both sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from core.errors import ConfigError, DataError
+from core.train.seeds import generator
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions of the samples on both sides.
+
+    Attributes:
+        train: To learn from.
+        test: Held out.
+        note: One line for the user.
+    """
+
+    train: list[int]
+    test: list[int]
+    note: str
+
+
+def hold_out(names: Sequence[str], share: float, pattern: str | None, option: str) -> Split:
+    """Holds out a share of the groups; always the same ones for the same names.
+
+    Args:
+        names: Name of each sample.
+        share: Share of the groups that is held out, between 0 and 1; at least one group stays on each side.
+        pattern: Regular expression whose first group, or else whose match, is the name of a sample's group;
+            ``None`` makes each sample its own.
+        option: Flag of the pattern, for errors.
+
+    Raises:
+        ConfigError: The pattern is wrong or finds nothing in a name, or the share is not one.
+        DataError: There is one group alone.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"--data.test_share {share} is not a share; use a number between 0 and 1")
+    groups = list(names) if pattern is None else [_group(name, pattern, option) for name in names]
+    order = list(dict.fromkeys(groups))
+    if len(order) < 2:
+        raise DataError("one group alone cannot be split into training and test; give --data.test_path")
+    count = min(len(order) - 1, max(1, round(share * len(order))))
+    shuffled = torch.randperm(len(order), generator=generator(0, "split")).tolist()
+    held_out = {order[i] for i in shuffled[:count]}
+    train = [i for i, group in enumerate(groups) if group not in held_out]
+    test = [i for i, group in enumerate(groups) if group in held_out]
+    what = f"{len(order)} groups ({', '.join(sorted(held_out)[:6])})" if pattern else f"{len(order)}"
+    note = f"{count} of {what} held out: {len(test)} to test on, {len(train)} to learn from"
+    return Split(train, test, note)
+
+
+def _group(name: str, pattern: str, option: str) -> str:
+    try:
+        found = re.search(pattern, name)
+    except re.error as error:
+        raise ConfigError(f"{option} {pattern!r} is not a regular expression: {error}") from None
+    if found is None:
+        raise ConfigError(
+            f"{option} {pattern!r} finds nothing in the name {name}; every name needs its group"
+        )
+    return found.group(1) if found.groups() else found.group(0)
