@@ -107,10 +107,11 @@ def _dncnn(variant: str, layers: int) -> DnCNN:
     net = DnCNN(layers=layers, variant=variant)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):  # as after a training, so that folding has something to do
-            for values in (module.weight, module.running_var):
-                nn.init.uniform_(values, 0.5, 1.5)
-            for values in (module.bias, module.running_mean):
-                nn.init.normal_(values, 0.0, 0.1)
+            state = module.state_dict()
+            for name in ("weight", "running_var"):
+                nn.init.uniform_(state[name], 0.5, 1.5)
+            for name in ("bias", "running_mean"):
+                nn.init.normal_(state[name], 0.0, 0.1)
     return net
 
 
@@ -153,7 +154,7 @@ def deepinv_20(sizes: Sizes, folder: str) -> Contestant:
     """The class of deepinv; it adds what ours subtracts, so the last layer changes its sign."""
     net = take_weights(deepinv_dncnn(folder), _dncnn("folded", 20))
     with torch.no_grad():
-        for values in net.out_conv.parameters():
+        for values in net.get_submodule("out_conv").parameters():
             values.neg_()
     return _inference(net, _image(1, 1, sizes.denoised, sizes.denoised), None)
 
@@ -179,7 +180,7 @@ def training(sizes: Sizes, kind: str) -> Contestant:
     ours = DnCNN(layers=17, variant="kair")  # as a training starts
     if kind == "plain":
         net = take_weights(PlainDnCNN(), ours).train()
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+        optimizer: torch.optim.Optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
     else:
         net = ours.train().to(memory_format=torch.channels_last)
         optimizer = build_optimizer(net, TrainConfig(lr=1e-4))
@@ -285,7 +286,7 @@ class Case:
 
 def measure(case: Case, sizes: Sizes, threads: int, rounds: int, progress: Progress) -> dict[str, Worker]:
     """Runs all contestants in turn; the peer comes first, then ours, then the matrices."""
-    plan = {case.peer[0]: case.peer[1], **case.ours, "matmul": partial(matmul, sizes)}
+    plan: dict[str, Build] = {case.peer[0]: case.peer[1], **case.ours, "matmul": partial(matmul, sizes)}
     with ExitStack() as stack:
         workers = {}
         bar = progress.add_task(f"{case.title}, threads: {threads}", total=len(plan) * (rounds + 1))

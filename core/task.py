@@ -107,6 +107,8 @@ class Task(ABC):
     """Direction of the primary metric."""
     unit: ClassVar[str] = ""
     """Unit in which two values of the primary metric are compared, such as dB; empty for percent."""
+    trained_for: ClassVar[tuple[str, ...]] = ()
+    """Options of ``data`` that ``evaluate`` takes over from the model where they are not given: what it is for."""
     bundled: ClassVar[dict[str, str]] = {}  # ClassVar
     """Trained models inside the package, ``tasks/<name>/weights/<model>``, with one line on each; the first is used
     where there is no champion."""

@@ -21,9 +21,14 @@ def run(task: Task, config: Any) -> int:
     output = make_folder(Path(config.output), "--output")
     package, predictor = load_predictor(task, config, console)
     trained_on = package.metadata.get("data", {})
-    if config.data == type(config.data)() and "config" in trained_on:
-        config = replace(config, data=type(config.data)(**trained_on["config"]))
-        console.print("           no --data given: scored on the data that it was trained for", markup=False)
+    if "config" in trained_on:
+        if config.data == type(config.data)():
+            config = replace(config, data=type(config.data)(**trained_on["config"]))
+            console.print(
+                "           no --data given: scored on the data that it was trained for", markup=False
+            )
+        else:
+            config = replace(config, data=_filled(config.data, trained_on["config"], task.trained_for))
     config = _as_trained(config, package.metadata.get("options", {}))
     data = task.load(config)
     metric = task.primary_metric(config, data)
@@ -49,6 +54,13 @@ def run(task: Task, config: Any) -> int:
     print_results(console, rows, results, f"{task.title} on {data.name}, held-out data", task.title)
     console.print(f"written    {output}: metrics.json, samples.csv, figures", markup=False, soft_wrap=True)
     return 0
+
+
+def _filled(given: Any, stored: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """Returns ``given`` with the stored values of those options that have their default."""
+    default = type(given)()
+    left = [name for name in names if name in stored and getattr(given, name) == getattr(default, name)]
+    return replace(given, **{name: stored[name] for name in left})
 
 
 def _as_trained(config: Any, options: dict[str, dict[str, Any]]) -> Any:

@@ -33,7 +33,8 @@ class PicturePredictConfig(PredictConfig):
 
     Args:
         tile: Side in pixels of the pieces in which large images are worked on; 0 takes the whole image at once.
-        halo: Pixels around a piece that are read too; by default as many as make it equal to the whole image.
+        halo: Pixels around a piece that are read too; by default as many as make it equal to the whole image, but at
+            most 64 (of the models here only the large RCAN sees further, 414).
         means: For models with global means (channel attention): whole takes the means of the whole image (equal to
             no tiles, several passes), two_pass stops after two passes, tile takes each piece's own, and window
             those of the surroundings of each pixel (arXiv:2112.04491).

@@ -18,6 +18,7 @@ _EXAMPLES = """examples:
   python -m core.track promote skipway-forecasting challenger
   python -m core.track promote skipway-forecasting 7
   python -m core.track rollback skipway-forecasting          the former champion comes back
+  python -m core.track bundle runs/denoising/RUN model       the package to hand on, with commit, command and scores
   python -m core.track runs                                  runs on disk, and whether they were uploaded
   python -m core.track sync runs                             upload what a server that was down has missed
   python -m core.track stale --mark                          runs whose process is gone become KILLED
@@ -55,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
             metavar="URI",
             help="tracking store; default MLFLOW_TRACKING_URI or mlflow.db here (sync: the one of each run)",
         )
+    bundling = add("bundle", "write a run's package with its origin and without paths of this machine")
+    bundling.add_argument("run", type=Path, help="folder of a finished run")
+    bundling.add_argument("target", type=Path, help="folder of the new package")
     runs = add("runs", "list runs on disk")
     stale = add("stale", "list runs that say RUNNING while their process is gone")
     stale.add_argument("--mark", action="store_true", help="set them to KILLED")
@@ -166,6 +170,10 @@ def main(arguments: list[str] | None = None) -> int:
             return _sync(options.folder, options.tracking)
         if options.command == "runs":
             _runs(options.folder)
+        elif options.command == "bundle":
+            from core.track.bundle import bundle
+
+            print(bundle(options.run, options.target))
         elif options.command == "stale":
             _stale(options.folder, options.mark)
         else:

@@ -37,6 +37,7 @@ class Denoising(Task):
     models = MODELS
     higher_is_better = True
     unit = "dB"
+    trained_for = ("kinds", "sigma", "photons", "scales", "quality", "channels")
     datasets = {  # noqa: RUF012  # ClassVar in the base class
         "photographs": "photographs inside scikit-image, split by image",
         "folder": "your folder of clean images; the noise is added",

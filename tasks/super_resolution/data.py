@@ -135,6 +135,10 @@ def check(config: DataConfig) -> None:
         raise ConfigError(
             f"--data.test_share {config.test_share} is not a share; use a number between 0 and 1"
         )
+    if config.name == "photographs" and (config.path or config.test_path):
+        raise ConfigError(
+            "--data.name photographs reads no folder; leave out --data.path, or take --data.name folder"
+        )
     scales = config.scales
     if scales is not None and (not scales or not set(scales) <= set(STEPS) or len(set(scales)) < len(scales)):
         known = ", ".join(map(str, STEPS))

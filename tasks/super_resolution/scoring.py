@@ -101,13 +101,13 @@ def score_network(restorer: Restorer, config: Any, data: SuperResolutionData) ->
 
 
 def score_baselines(config: Any, data: SuperResolutionData) -> dict[str, Evaluation]:
-    """Scores the configured baselines, on 8-bit images as they are used."""
+    """Scores the configured baselines, from 8-bit images to 8-bit images."""
     protocol = partial(protocol_for, config.scoring)
     results = {}
     for name in config.scoring.baselines:
 
         def restored(case: Case, method: Any = BASELINES[name]) -> np.ndarray:
-            return to_float(method(from_float(case.pixels, np.uint8), scale_of(case)))
+            return method(from_float(case.pixels, np.uint8), scale_of(case))
 
         results[name] = score(restored, all_cases(data), count_cases(data), protocol, name)
     return results

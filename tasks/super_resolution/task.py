@@ -47,7 +47,7 @@ class SuperResolution(Task):
             "python -m tasks.super_resolution.train",
             "python -m tasks.super_resolution.train --data.path photos --data.scales '[2, 3, 4]' --model carn",
             "python -m tasks.super_resolution.train --data.path photos --data.scales '[4]' --data.jpeg '[30, 95]'",
-            "python -m tasks.super_resolution.train --model rcan --data.path DIV2K --train.steps 600000 --train.lr 1e-4",
+            "python -m tasks.super_resolution.train --model rcan --data.path DIV2K --train.epochs 300",
             "python -m tasks.super_resolution.train --resume last",
         ],
         "evaluate": [
@@ -65,9 +65,7 @@ class SuperResolution(Task):
         """Reads and checks the images."""
         from tasks.super_resolution.data import load_data
 
-        trains = isinstance(config, SuperResolutionConfig)
-        scales = config.data.scales or ([2] if trains else None)
-        return load_data(replace(config.data, scales=scales))
+        return load_data(replace(config.data, scales=config.data.scales or [2]))
 
     def primary_metric(self, config: Any, data: SuperResolutionData) -> str:
         """PSNR."""
@@ -102,10 +100,9 @@ class SuperResolution(Task):
         return {"model": load_model(package)}
 
     def evaluate(self, predictor: Restorer, config: Any, data: SuperResolutionData) -> Evaluation:
-        """Scores PSNR and SSIM on the test images; without a choice of scales they are the model's."""
+        """Scores PSNR and SSIM on the test images."""
         from tasks.super_resolution.scoring import score_network
 
-        data.scales = data.scales or predictor.scales
         return score_network(predictor, config, data)
 
     def baselines(self, config: Any, data: SuperResolutionData) -> dict[str, Evaluation]:

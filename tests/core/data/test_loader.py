@@ -123,3 +123,26 @@ def test_what_cannot_be_loaded_is_said():
 def test_workers_load_the_same_batches():
     expected = drawn(EpochLoader(Numbers(9), 3, seed=4), 1, 4)
     assert drawn(EpochLoader(Numbers(9), 3, seed=4, workers=2), 1, 4) == expected
+
+
+def test_a_batch_is_of_one_group_and_all_groups_come():
+    loader = EpochLoader(Numbers(23), 4, seed=0, groups=[9, 14])
+    assert loader.steps_per_epoch == 2 + 3
+    epoch = take(loader, 0, 5)
+    sides = [{value >= 9 for value in batch} for batch in epoch]
+    assert all(len(side) == 1 for side in sides)
+    assert sum(side == {True} for side in sides) == 3
+    assert len({*chain(*epoch)}) == 20
+    assert take(loader, 3, 4) == take(loader, 0, 7)[3:]
+    orders = [[batch[0] >= 9 for batch in take(loader, 5 * e, 5)] for e in range(8)]
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_one_group_is_no_groups():
+    plain, one = EpochLoader(Numbers(23), 4, seed=3), EpochLoader(Numbers(23), 4, seed=3, groups=[23])
+    assert take(plain, 0, 12) == take(one, 0, 12)
+
+
+def test_each_group_fills_a_batch():
+    with pytest.raises(DataError, match="3 samples do not fill a batch of 4"):
+        EpochLoader(Numbers(23), 4, seed=0, groups=[20, 3])

@@ -144,3 +144,23 @@ def test_tuning_changes_nothing_but_time(model):
     name = restorer.tune(side=32)
     assert name.split(",")[0] in ("plain", "channels_last", "winograd")
     np.testing.assert_allclose(restorer(pixels), expected, atol=1e-5)
+
+
+def test_of_a_network_that_sees_far_the_halo_is_bounded(monkeypatch):
+    from core.infer import restorer as module
+
+    class Seen(Affine):
+        halo = 40
+
+        def forward(self, x):
+            sides.append(tuple(x.shape[2:]))
+            return super().forward(x)
+
+    sides: list[tuple[int, int]] = []
+    monkeypatch.setattr(module, "FAR", 3)
+    restorer = Restorer(Seen(1))
+    for halo, expected in ((None, (16, 16)), (5, (20, 20))):
+        sides.clear()
+        restorer.cut = Cut(10, halo)
+        restorer(image(30, 30))
+        assert max(sides) == expected
