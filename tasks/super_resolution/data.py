@@ -57,7 +57,7 @@ class SuperResolutionData:
         channels: 1 or 3.
         train: Images to learn from; ``None`` where only tests were asked for.
         tests: Test sets by name.
-        scales: Enlargements; empty until the model says which.
+        scales: Enlargements.
         quality: JPEG quality of the small test images; ``None`` for none.
         notes: What the loader dropped, converted or assumed.
     """
@@ -94,14 +94,15 @@ class SuperResolutionData:
 
 
 def load_data(config: DataConfig) -> SuperResolutionData:
-    """Reads the images that a configuration names.
+    """Reads the images that a configuration names, whose scales are set.
 
     Raises:
         DataError: There are none, or they cannot be used.
         ConfigError: Options contradict each other.
     """
     check(config)
-    scales, quality = tuple(config.scales or ()), test_quality(config)
+    assert config.scales is not None
+    scales, quality = tuple(config.scales), test_quality(config)
     if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
         train, tests, notes = _photographs(config)
         return SuperResolutionData("photographs", config.channels, train, tests, scales, quality, notes)
@@ -191,7 +192,8 @@ def _read(path: Path, config: DataConfig, patch: int) -> ImageSet:
         return ImageSet(Loaded(high.names, high.images, low.notes), low)
     folders = [item for item in path.iterdir() if item.is_dir()] if path.is_dir() else []
     path = next((item for item in folders if item.name.lower() == "hr"), path)
-    smallest = patch * max(config.scales or [1])
+    assert config.scales is not None
+    smallest = patch * max(config.scales)
     images = load_pictures(path, config.channels, min_size=smallest, progress=True)
     return ImageSet(images, folder=path if path.is_dir() else path.parent)
 

@@ -37,6 +37,8 @@ class SuperResolution(Task):
     predict_class = SuperResolutionPredictConfig
     models = MODELS
     higher_is_better = True
+    unit = "dB"
+    trained_for = ("scales", "channels", "jpeg", "test_jpeg")
     datasets = {  # noqa: RUF012  # ClassVar in the base class
         "photographs": "photographs inside scikit-image, split by image",
         "folder": "your folder of large images; the small ones are made as MATLAB does",
