@@ -27,6 +27,12 @@ class Split:
     note: str
 
 
+def check_share(share: float) -> None:
+    """Raises ``ConfigError`` unless a share is between 0 and 1."""
+    if not 0 < share < 1:
+        raise ConfigError(f"--data.test_share {share} is not a share; use a number between 0 and 1")
+
+
 def hold_out(names: Sequence[str], share: float, pattern: str | None, option: str) -> Split:
     """Holds out a share of the groups; always the same ones for the same names.
 
@@ -41,8 +47,7 @@ def hold_out(names: Sequence[str], share: float, pattern: str | None, option: st
         ConfigError: The pattern is wrong or finds nothing in a name, or the share is not one.
         DataError: There is one group alone.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"--data.test_share {share} is not a share; use a number between 0 and 1")
+    check_share(share)
     groups = list(names) if pattern is None else [_group(name, pattern, option) for name in names]
     order = list(dict.fromkeys(groups))
     if len(order) < 2:

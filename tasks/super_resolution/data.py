@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from core.data.images.degrade import jpeg
 from core.data.images.files import from_float, read_picture, to_float
 from core.data.images.folder import Loaded, content_digest, drop_leaks, load_pairs, load_pictures
 from core.data.images.patches import Patches
 from core.data.images.resize import imresize, modcrop
-from core.errors import ConfigError, DataError
-from core.train.seeds import generator
+from core.data.split import check_share, hold_out
+from core.errors import ConfigError
 from tasks.super_resolution.config import DataConfig
 from tasks.super_resolution.models.rcan import STEPS
 
@@ -120,7 +118,7 @@ def load_data(config: DataConfig) -> SuperResolutionData:
         for test in tests.values():
             kept = drop_leaks(training.high, test.high)
             if training.low is not None:
-                training.low = _select(training.low, kept, [])
+                training.low = training.low.select(kept)
     for test in tests.values():
         _gray_again(test)
     sets = [*([training] if training else []), *tests.values()]
@@ -132,10 +130,7 @@ def load_data(config: DataConfig) -> SuperResolutionData:
 
 def check(config: DataConfig) -> None:
     """Raises ``ConfigError`` for options that cannot be used."""
-    if not 0 < config.test_share < 1:
-        raise ConfigError(
-            f"--data.test_share {config.test_share} is not a share; use a number between 0 and 1"
-        )
+    check_share(config.test_share)
     if config.name == "photographs" and (config.path or config.test_path):
         raise ConfigError(
             "--data.name photographs reads no folder; leave out --data.path, or take --data.name folder"
@@ -209,45 +204,14 @@ def _gray_again(images: ImageSet) -> None:
             images.high.notes.append(f"{name}: gray, enlarged as colour and scored as gray")
 
 
-def _select(images: Loaded, keep: Sequence[int], notes: list[str]) -> Loaded:
-    return Loaded([images.names[i] for i in keep], [images.images[i] for i in keep], notes)
-
-
 def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
     """Holds out a share of the scenes; without a pattern each image is its own scene."""
-    names = images.high.names
-    scenes = [_scene(name, config.scene) for name in names]
-    order = list(dict.fromkeys(scenes))
-    if len(order) < 2:
-        raise DataError("one scene alone cannot be split into training and test; give --data.test_path")
-    count = min(len(order) - 1, max(1, round(config.test_share * len(order))))
-    shuffled = torch.randperm(len(order), generator=generator(0, "split")).tolist()
-    held_out = {order[i] for i in shuffled[:count]}
-    train = [i for i, scene in enumerate(scenes) if scene not in held_out]
-    test = [i for i, scene in enumerate(scenes) if scene in held_out]
-    what = "scenes" if config.scene else "images"
-    note = (
-        f"{count} of {len(order)} {what} held out: {len(test)} images to test on, {len(train)} to learn from"
-    )
+    split = hold_out(images.high.names, config.test_share, config.scene, "--data.scene")
     parts = []
-    for keep, notes in ((train, [*images.high.notes, note]), (test, [])):
-        low = _select(images.low, keep, []) if images.low else None
-        parts.append(ImageSet(_select(images.high, keep, notes), low, images.folder))
+    for keep, notes in ((split.train, [*images.high.notes, split.note]), (split.test, [])):
+        low = images.low.select(keep) if images.low else None
+        parts.append(ImageSet(images.high.select(keep, notes), low, images.folder))
     return parts[0], parts[1]
-
-
-def _scene(name: str, pattern: str | None) -> str:
-    if pattern is None:
-        return name
-    try:
-        found = re.search(pattern, name)
-    except re.error as error:
-        raise ConfigError(f"--data.scene {pattern!r} is not a regular expression: {error}") from None
-    if found is None:
-        raise ConfigError(
-            f"--data.scene {pattern!r} finds nothing in the name {name}; every image needs a scene"
-        )
-    return found.group(1) if found.groups() else found.group(0)
 
 
 class SmallAndLarge:

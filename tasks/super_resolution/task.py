@@ -67,7 +67,8 @@ class SuperResolution(Task):
         """Reads and checks the images."""
         from tasks.super_resolution.data import load_data
 
-        return load_data(replace(config.data, scales=config.data.scales or [2]))
+        scales = [2] if config.data.scales is None else config.data.scales
+        return load_data(replace(config.data, scales=scales))
 
     def primary_metric(self, config: Any, data: SuperResolutionData) -> str:
         """PSNR."""
