@@ -36,7 +36,7 @@ def load_predictor(task: Task, config: Any, console: Console) -> tuple[Package, 
             raise
         where = next(iter(task.bundled))
         package = find_package(task, where, uri)
-        said = f"{where} (comes with skipway: {task.bundled[where]}; no champion: {error})"
+        said = f"{where}, which comes with skipway ({task.bundled[where]})\n           no champion: {error}"
     console.print(f"model      {said}", markup=False, soft_wrap=True)
     return package, task.predictor(package)
 

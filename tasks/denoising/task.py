@@ -43,6 +43,9 @@ class Denoising(Task):
         "folder": "your folder of clean images; the noise is added",
         "pairs": "your folder of noisy and clean images of the same scenes",
     }
+    bundled = {  # noqa: RUF012
+        "ridnet_camera": "colour, camera noise: a small RIDNet on PolyU",
+    }
     examples = {  # noqa: RUF012
         "train": [
             "python -m tasks.denoising.train",
