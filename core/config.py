@@ -47,6 +47,8 @@ class TrainConfig:
         orthonormal: Weight of the penalty that makes the rows of weight matrices orthonormal; 0 is off.
         gate_cost: Cost of an open gate, for models with the rule gated: weight of the gates' mean probability to
             be open; 0 is off.
+        start_from: Trained model of the task whose weights are the first ones, where they fit (fine-tuning): named as
+            teacher, or a model that comes with the task.
         teacher: Trained model of the task whose outputs are learned too: models:/NAME/VERSION, a run's folder or
             a package's folder.
         teacher_weight: Share of the teacher in the loss, from 0 to 1.
@@ -86,6 +88,7 @@ class TrainConfig:
     drop_path_schedule: Literal["constant", "linear"] = "constant"
     orthonormal: float = 0.0
     gate_cost: float = 0.0
+    start_from: str | None = None
     teacher: str | None = None
     teacher_weight: float = 0.5
     teacher_distance: Literal["kl", "mse", "relative"] = "kl"

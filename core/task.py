@@ -18,7 +18,7 @@ from core.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from torch import nn
+    from torch import Tensor, nn
 
     from core.registry import Registry
     from core.track.package import Package
@@ -148,6 +148,13 @@ class Task(ABC):
             ConfigError: The task has no such networks.
         """
         raise ConfigError(f"--train.teacher: the task {self.name} cannot learn from a teacher; leave it off")
+
+    def first_weights(self, package: Package, part: str) -> dict[str, Tensor]:
+        """Returns the tensors of a trained package under the names of a part's ``learner.model``.
+
+        For ``--train.start_from``. The default is right for tasks of one part whose package holds its model.
+        """
+        return package.tensors()
 
     @abstractmethod
     def evaluate(self, predictor: Any, config: Any, data: Any) -> Evaluation:

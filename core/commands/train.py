@@ -32,6 +32,7 @@ from core.train.loop import Observer, Trainer
 from core.train.memory import recompute
 from core.train.seeds import derive_seed, seed_everything
 from core.train.signals import StopSignals, interruptible
+from core.train.start import start_from
 
 SYSTEM_SECONDS = 10.0  # between two readings of the machine's load
 
@@ -56,6 +57,7 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
         # Data and model are checked before a run exists, so that a typo leaves nothing behind.
         data = task.load(config)
         parts, steps = build_parts(task, config, data)
+        _start(task, config, parts)
         teachers = _teachers(task, config, parts)
         metric = task.primary_metric(config, data)
         load_policy(task.name, config.promote)
@@ -108,6 +110,17 @@ def build_parts(task: Task, config: Any, data: Any) -> tuple[list[Part], dict[st
     for part in parts:
         recompute(part.learner, config.train.recompute)
     return parts, steps
+
+
+def _start(task: Task, config: Any, parts: list[Part]) -> None:
+    """Gives every part the weights of the model that ``--train.start_from`` names."""
+    where = config.train.start_from
+    if where is None:
+        return
+    package = find_package(task, where, resolve_uri(config.tracking))
+    for part in parts:
+        said = start_from(part.learner.model, task.first_weights(package, part.name), where)
+        part.note = f"{part.note}; {said}" if part.note else said
 
 
 def _teachers(task: Task, config: Any, parts: list[Part]) -> dict[str, nn.Module]:

@@ -18,7 +18,7 @@ from tasks.forecasting.config import (
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from torch import nn
+    from torch import Tensor, nn
 
     from core.track.package import Package
     from tasks.forecasting.data.series import SeriesData
@@ -111,6 +111,15 @@ class Forecasting(Task):
         from tasks.forecasting.ensemble import MedianTeacher
 
         return {name: MedianTeacher(model.ensemble) for name, model in self.predictor(package).models.items()}
+
+    def first_weights(self, package: Package, part: str) -> dict[str, Tensor]:
+        """The weights of a frequency's ensemble."""
+        found = {}
+        for name, tensor in package.tensors().items():
+            frequency, _, layer = name.partition("|")
+            if frequency == part:
+                found[layer] = tensor
+        return found
 
     def evaluate(self, predictor: Forecaster, config: Any, data: SeriesData) -> Evaluation:
         """Scores point forecasts and intervals on the held-out ends."""

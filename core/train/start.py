@@ -1,0 +1,36 @@
+"""Starting from a trained model: fine-tuning, and the first weights of a larger relative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import ConfigError
+
+
+@torch.no_grad()
+def start_from(model: nn.Module, state: Mapping[str, Tensor], source: str) -> str:
+    """Copies the tensors that fit by name and shape; the others keep their first values.
+
+    Args:
+        model: Network that is going to be trained; changed in place.
+        state: Names and tensors of the trained one.
+        source: Where it is from, for messages.
+
+    Returns:
+        What was copied and what was not, one line.
+
+    Raises:
+        ConfigError: No tensor fits.
+    """
+    own = model.state_dict()
+    fitting = {name for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    if not fitting:
+        raise ConfigError(f"--train.start_from {source}: none of its weights fits this model")
+    for name in fitting:
+        own[name].copy_(state[name])
+    new = [name for name in own if name not in fitting]
+    rest = f"; new: {', '.join(new[:3])}{' ...' if len(new) > 3 else ''}" if new else ""
+    return f"starts from {source}: {len(fitting)} of {len(own)} tensors{rest}"

@@ -1,0 +1,30 @@
+"""Training that starts from a trained model."""
+
+import pytest
+import torch
+from torch import nn
+
+from core.errors import ConfigError
+from core.train.start import start_from
+
+
+def net(width, seed):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, width))
+
+
+def test_what_fits_is_copied_and_the_rest_stays():
+    trained, new = net(5, 0), net(7, 1)
+    trained[1].running_mean.fill_(2.0)
+    tail = new[2].weight.clone()
+    said = start_from(new, trained.state_dict(), "models:/x/1")
+    assert torch.equal(new[0].weight, trained[0].weight) and torch.equal(new[1].running_mean, torch.full((4,), 2.0))
+    assert torch.equal(new[2].weight, tail)
+    assert said == "starts from models:/x/1: 7 of 9 tensors; new: 2.weight, 2.bias"
+    new[0].weight.data.zero_()
+    assert trained[0].weight.abs().sum() > 0, "the trained model is not shared"
+
+
+def test_a_model_of_another_kind_is_refused():
+    with pytest.raises(ConfigError, match="--train.start_from other: none of its weights fits this model"):
+        start_from(net(5, 0), {"a": torch.zeros(1), "0.weight": torch.zeros(4, 4)}, "other")
