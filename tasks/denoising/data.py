@@ -17,6 +17,7 @@ from core.data.images.folder import (
     list_pictures,
     load_pairs,
     load_pictures,
+    set_name,
 )
 from core.data.images.resize import imresize
 from core.data.split import hold_out
@@ -108,7 +109,7 @@ def load_data(config: DataConfig) -> DenoisingData:
     notes: list[str] = []
     tests = {}
     for path in map(Path, config.test_path or []):
-        name = path.resolve().name
+        name = set_name(path)
         # Two folders of one name are told apart by where they are.
         tests[f"{path.resolve().parent.name}_{name}" if name in tests else name] = read(path, channels, 1)
     train = None
@@ -123,7 +124,7 @@ def load_data(config: DataConfig) -> DenoisingData:
         train = _resized(train, config)
     for part in [*([train] if train else []), *tests.values()]:
         notes += part.clean.notes
-    name = paths[0].resolve().name
+    name = set_name(paths[0])
     real = all(part.noisy for part in tests.values())
     return DenoisingData(name, channels, train, tests, notes, "" if real else _degraded(config))
 

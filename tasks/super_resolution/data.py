@@ -11,7 +11,7 @@ import numpy as np
 
 from core.data.images.degrade import jpeg
 from core.data.images.files import from_float, read_picture, to_float
-from core.data.images.folder import Loaded, content_digest, drop_leaks, load_pairs, load_pictures
+from core.data.images.folder import Loaded, content_digest, drop_leaks, load_pairs, load_pictures, set_name
 from core.data.images.patches import Patches
 from core.data.images.resize import imresize, modcrop
 from core.data.split import check_share, hold_out
@@ -107,7 +107,7 @@ def load_data(config: DataConfig) -> SuperResolutionData:
     paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
     if not paths:
         raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
-    tests = {_name(path): _read(path, config, 1) for path in map(Path, config.test_path or [])}
+    tests = {set_name(path): _read(path, config, 1) for path in map(Path, config.test_path or [])}
     training: ImageSet | None = None
     if config.path:
         # A folder that is also the test keeps what is too small for a patch; cutting patches then names it.
@@ -125,7 +125,7 @@ def load_data(config: DataConfig) -> SuperResolutionData:
     notes = [note for part in sets for note in part.high.notes]
     if config.name != "pairs":
         notes.append("small images are made by MATLAB's bicubic imresize")
-    return SuperResolutionData(_name(paths[0]), config.channels, training, tests, scales, quality, notes)
+    return SuperResolutionData(set_name(paths[0]), config.channels, training, tests, scales, quality, notes)
 
 
 def check(config: DataConfig) -> None:
@@ -171,12 +171,6 @@ def _photographs(config: DataConfig) -> tuple[ImageSet, dict[str, ImageSet], lis
     )
     note = f"{len(train.high.names)} photographs to learn from, {', '.join(test.high.names)} to test on"
     return train, {"photographs": test}, [note]
-
-
-def _name(path: Path) -> str:
-    """Name of a test set; of ``Set5/HR`` it is Set5."""
-    path = path.resolve()
-    return path.parent.name if path.name.lower() == "hr" else path.name
 
 
 def _read(path: Path, config: DataConfig, patch: int) -> ImageSet:

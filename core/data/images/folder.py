@@ -72,6 +72,12 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], path.name
 
 
+def set_name(path: Path) -> str:
+    """Returns the name of an image set; that of ``Set5/HR`` is Set5."""
+    path = path.resolve()
+    return path.parent.name if path.name.lower() == "hr" else path.name
+
+
 def load_pictures(
     path: Path | Sequence[Path], channels: int, *, min_size: int = 1, progress: bool = False
 ) -> Loaded:
