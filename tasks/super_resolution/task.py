@@ -44,6 +44,9 @@ class SuperResolution(Task):
         "folder": "your folder of large images; the small ones are made as MATLAB does",
         "pairs": "your folder of small and large images of the same scenes, LR and HR",
     }
+    bundled = {  # noqa: RUF012
+        "rcan_small_x2": "x2, colour: a small RCAN on 200 photographs of BSDS",
+    }
     examples = {  # noqa: RUF012
         "train": [
             "python -m tasks.super_resolution.train",
