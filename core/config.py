@@ -153,6 +153,8 @@ class EvaluateConfig(UseConfig):
     """
 
     output: str = "evaluation"
+    given: tuple[str, ...] = ()
+    """Keys that the user set, such as ``data.path``; not an option itself, see :func:`parse`."""
 
 
 @dataclass
@@ -253,7 +255,7 @@ def parse(
         extra: Options that the caller has already taken out of ``argv``, with their help.
 
     Returns:
-        An instance of ``root``.
+        An instance of ``root``; its field ``given``, if it has one, names the keys that ``argv`` and its files set.
     """
     parser = Parser(
         prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=HelpFormatter
@@ -272,15 +274,19 @@ def parse(
         # Of the default file's model, another model takes what they share.
         known = {f.name for f in dataclasses.fields(models[name])} - {"name"}
         defaults["model"] = {k: v for k, v in defaults.get("model", {}).items() if k in known}
-    parser.add_class_arguments(root, skip={"model"} if models is not None else set())
+    skipped = {"given"} | ({"model"} if models is not None else set())
+    parser.add_class_arguments(root, skip=skipped & {f.name for f in dataclasses.fields(root)})
     for key, value in defaults.items():
         options = {f"{key}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
         parser.set_defaults(options)
     _allow_bare_flags(parser)
     argv = [_underscored(word, parser._option_string_actions) for word in argv]
     built = parser.instantiate(parser.parse_args(argv))
-    names = [f.name for f in dataclasses.fields(root)]
-    return root(**{name: getattr(built, name) for name in names})
+    names = {f.name for f in dataclasses.fields(root)}
+    values = {name: getattr(built, name) for name in names - {"given"}}
+    if "given" in names:
+        values["given"] = tuple(parser.parse_args(argv, defaults=False).as_flat().__dict__)
+    return root(**values)
 
 
 def _allow_bare_flags(parser: ArgumentParser) -> None:

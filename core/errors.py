@@ -33,6 +33,10 @@ class TrackingError(SkipwayError):
     """The tracking server or the model registry refuses or cannot be reached."""
 
 
+class NoModelError(TrackingError):
+    """The tracking store works, or there is none yet, but it does not hold the model that was asked for."""
+
+
 class Interrupted(SkipwayError):
     """SIGINT or SIGTERM: the run was saved and can be resumed."""
 

@@ -9,9 +9,14 @@ from typing import Any
 
 from core.commands.load import load_predictor
 from core.commands.results import compare, make_console, print_results
+from core.errors import ConfigError
 from core.files import make_folder
 from core.task import Evaluation, Task
+from core.track.package import Package
 from core.train.hardware import keep_large_allocations
+
+SOURCES = ("name", "path", "test_path")
+"""Options of ``data`` that name other data than the training's."""
 
 
 def run(task: Task, config: Any) -> int:
@@ -21,15 +26,9 @@ def run(task: Task, config: Any) -> int:
     output = make_folder(Path(config.output), "--output")
     package, predictor = load_predictor(task, config, console)
     trained_on = package.metadata.get("data", {})
-    if "config" in trained_on:
-        if config.data == type(config.data)():
-            config = replace(config, data=type(config.data)(**trained_on["config"]))
-            console.print(
-                "           no --data given: scored on the data that it was trained for", markup=False
-            )
-        else:
-            config = replace(config, data=_filled(config.data, trained_on["config"], task.trained_for))
-    config = _as_trained(config, package.metadata.get("options", {}))
+    config, taken = as_trained(task, config, package)
+    if taken:
+        console.print(f"           as in training: {', '.join(taken)}", markup=False)
     data = task.load(config)
     metric = task.primary_metric(config, data)
     console.print(f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}", markup=False)
@@ -56,17 +55,28 @@ def run(task: Task, config: Any) -> int:
     return 0
 
 
-def _filled(given: Any, stored: dict[str, Any], names: tuple[str, ...]) -> Any:
-    """Returns ``given`` with the stored values of those options that have their default."""
-    default = type(given)()
-    left = [name for name in names if name in stored and getattr(given, name) == getattr(default, name)]
-    return replace(given, **{name: stored[name] for name in left})
+def as_trained(task: Task, config: Any, package: Package) -> tuple[Any, list[str]]:
+    """Fills what the user did not set with what the model was trained with.
 
+    Data that the user names is scored with the options of ``task.trained_for``; without a name or a path it is the
+    data of the training, with whatever options the user set. Other groups of options, such as the protocol, are
+    those of the training.
 
-def _as_trained(config: Any, options: dict[str, dict[str, Any]]) -> Any:
-    """Returns the configuration with the groups of options that training stored, where none of theirs is given."""
-    for name, stored in options.items():
-        group = type(getattr(config, name))
-        if getattr(config, name) == group():
-            config = replace(config, **{name: group(**stored)})
-    return config
+    Returns:
+        The configuration, and what was taken over in words: options whose value is not the default.
+    """
+    groups = dict(package.metadata.get("options", {}))
+    data = package.metadata.get("data", {}).get("config")
+    if data is not None:
+        named = any(f"data.{name}" in config.given for name in SOURCES)
+        if not named and "provenance" in package.metadata:
+            raise ConfigError("this model comes without its data; give --data.test_path or --data.path")
+        groups["data"] = {k: v for k, v in data.items() if not named or k in task.trained_for}
+    taken: list[str] = []
+    for group, stored in groups.items():
+        own = getattr(config, group)
+        left = {k: v for k, v in stored.items() if f"{group}.{k}" not in config.given}
+        default = type(own)()
+        taken += [f"{group}.{k} {v}" for k, v in left.items() if v != getattr(default, k)]
+        config = replace(config, **{group: replace(own, **left)})
+    return config, taken

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import PackageError, TrackingError
+from core.errors import NoModelError, PackageError
 from core.track.package import Package, load_package
 from core.track.resolve import fetch
 from core.track.store import resolve_uri
@@ -31,7 +31,7 @@ def load_predictor(task: Task, config: Any, console: Console) -> tuple[Package, 
     said = where
     try:
         package = find_package(task, where, uri)
-    except TrackingError as error:
+    except NoModelError as error:
         if config.model or not task.bundled:
             raise
         where = next(iter(task.bundled))

@@ -43,7 +43,8 @@ def export_restorer(restorer: Restorer, folder: Path, format: str, task: str) ->
     x = torch.rand(2, restorer.channels, 40, 56, generator=torch.Generator().manual_seed(0))
     paths = []
     for scale in restorer.scales:
-        program = FixedScale(restorer.network, scale) if restorer.asks_scale else restorer.network
+        network = restorer.network.cpu()
+        program = FixedScale(network, scale) if restorer.asks_scale else network
         name = f"{task}_x{scale}" if len(restorer.scales) > 1 else task
         path = folder / f"{name}.{format}"
         metadata = {

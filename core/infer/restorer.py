@@ -15,6 +15,7 @@ from core.errors import ConfigError, DataError
 from core.infer.ensemble import self_ensemble
 from core.infer.fast import fastest
 from core.infer.tiling import restore
+from core.train.hardware import choose_device
 
 FAR = 64
 """Most pixels around a piece that are read unless asked for more. Of the networks here only the large RCAN reaches
@@ -46,7 +47,7 @@ class Restorer:
     """
 
     def __init__(self, model: nn.Module, metadata: dict[str, Any] | None = None) -> None:
-        self.network = deploy(model)
+        self.network = deploy(model).to(choose_device("auto"))
         self.metadata = metadata or {}
         self.channels = int(model.channels)  # type: ignore[arg-type]
         several = getattr(model, "scales", None)
@@ -57,7 +58,8 @@ class Restorer:
 
     def tune(self, side: int = 256) -> str:
         """Takes the fastest equal form of the network on this machine from now on; returns its name."""
-        example = torch.zeros(1, self.channels, side, side)
+        device = next(self.network.parameters()).device
+        example = torch.zeros(1, self.channels, side, side, device=device)
         self.form, name = fastest(self.network, example, self.scales[0] if self.asks_scale else None)
         return name
 

@@ -12,7 +12,7 @@ from core.task import Packaged
 from core.track.folder import Record, read_record
 from core.track.package import RESERVED, load_package, save_package
 
-_FOLDERS = re.compile(r"(?<![\w:./])/(?:[^/\s,\]'\"]+/)+")
+_FOLDERS = re.compile(r"(?:(?:sqlite|file):/*|(?<![\w:./]))/(?:[^/\s,\]'\"]+/)+")
 """The folders in front of a name, in an absolute path."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from core.errors import TrackingError
+from core.errors import NoModelError, TrackingError
 from core.registry import nearest
 from core.task import Task
 from core.track import store
@@ -163,7 +163,7 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         names = [model.name for model in client.search_registered_models()]
-        raise TrackingError(
+        raise NoModelError(
             f"there is no registered model {name!r} in {store.public_uri(store.current())}."
             f"{nearest(name, names)} Train one: python -m tasks.{name.removeprefix(PREFIX)}.train"
         ) from None
@@ -209,7 +209,7 @@ def resolve_version(name: str, version: str) -> str:
         if version.isdecimal():
             return str(_version(client, name, version).version)
     known = ", ".join(sorted(aliases)) or "none"
-    raise TrackingError(f"{name} has no alias {version!r}.{nearest(version, aliases)} Aliases: {known}")
+    raise NoModelError(f"{name} has no alias {version!r}.{nearest(version, aliases)} Aliases: {known}")
 
 
 def promote(name: str, version: str) -> str:

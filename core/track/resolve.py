@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from core.errors import PackageError, TrackingError
+from core.errors import NoModelError, PackageError, TrackingError
 from core.track import store
 from core.track.package import METADATA
 from core.track.pyfunc import MODEL_NAME
@@ -76,10 +76,10 @@ def _remote(where: str) -> bool:
 
 def _prepare(where: str, uri: str | None) -> None:
     if uri is None:
-        raise TrackingError(f"{where} lies in a tracking store, but tracking is none; give --tracking URI")
+        raise NoModelError(f"{where} lies in a tracking store, but tracking is none; give --tracking URI")
     if (path := store.sqlite_path(uri)) and not path.exists():
         # Looking for a model must not leave an empty store behind, least of all in the wrong folder.
-        raise TrackingError(
+        raise NoModelError(
             f"there is no tracking store {path}, so no {where}; train first, or give --tracking or --model"
         )
     store.prepare(uri)

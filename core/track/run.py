@@ -186,9 +186,11 @@ class Run:
             self.record.status, self.record.ended = "RUNNING", None
             self.record.sync.update(complete=False, opened=False)
             self.record.tags |= {"skipway.run": self.id, "skipway.task": self.record.task}
-            # The command that began the run can repeat it, the one that resumed it cannot.
-            began = {k: v for k, v in self.record.tags.items() if k == "command" and self.resumed}
-            self.record.tags |= environment_tags(seed) | began
+            before = self.record.tags if self.resumed else {}
+            self.record.tags |= environment_tags(seed)
+            # The command that began the run can repeat it, the one that resumed it cannot; a change that was in no
+            # commit then stays in the result.
+            self.record.tags |= {k: v for k, v in before.items() if k == "command" or (k, v) == ("git.dirty", "true")}
             self._save()
             if self._uri is not None:
                 if not self.resumed:

@@ -45,6 +45,7 @@ class Denoising(Task):
     }
     bundled = {  # noqa: RUF012
         "ridnet_camera": "colour, camera noise: a small RIDNet on PolyU",
+        "dncnn_gray_25": "gray, Gaussian noise of sigma 25: DnCNN-S on BSD400",
     }
     examples = {  # noqa: RUF012
         "train": [
