@@ -163,7 +163,8 @@ class PredictConfig(UseConfig):
 
     Args:
         input: File or folder to read.
-        output: File or folder to write.
+        output: File or folder to write. For images there is a default beside the input, such as photo_denoised.png
+            or photo_x2.png.
         strict: Stop at the first bad input instead of skipping it.
     """
 

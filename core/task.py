@@ -178,6 +178,10 @@ class Task(ABC):
     def predict(self, predictor: Any, config: Any) -> list[str]:
         """Reads ``config.input``, writes ``config.output``; returns one line for each input that failed."""
 
+    def default_output(self, predictor: Any, config: Any) -> str | None:
+        """Returns where ``predict`` writes without ``--output``; ``None`` where the user has to say it."""
+        return None
+
     @abstractmethod
     def serve(self, predictor: Any, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
         """Answers one request of the MLflow pyfunc."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from core.train.hardware import keep_large_allocations
 
 def run(task: Task, config: Any) -> int:
     """Predicts every input; returns 1 when some could not be read, after the others were written."""
-    if config.input is None or config.output is None:
-        raise ConfigError("predict needs --input FILE|FOLDER and --output FILE|FOLDER")
+    if config.input is None:
+        raise ConfigError("predict needs --input FILE|FOLDER")
     if not Path(config.input).exists():
         raise ConfigError(f"--input {config.input} does not exist")
     keep_large_allocations()
     console = make_console()
     _, predictor = load_predictor(task, config, console)
-    failures = task.predict(predictor, config)
+    output = task.default_output(predictor, config) if config.output is None else config.output
+    if output is None:
+        raise ConfigError("predict needs --output FILE|FOLDER")
+    failures = task.predict(predictor, replace(config, output=output))
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 1 if failures else 0

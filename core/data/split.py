@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from core.errors import ConfigError, DataError
-from core.train.seeds import generator
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,18 @@ def check_share(share: float) -> None:
         raise ConfigError(f"--data.test_share {share} is not a share; use a number between 0 and 1")
 
 
+def check_no_split(share: float, pattern: str | None, default: float) -> None:
+    """Raises ``ConfigError`` if a data set whose split is fixed is to be split by these options."""
+    if share != default or pattern is not None:
+        option = f"--data.scene {pattern!r}" if pattern is not None else f"--data.test_share {share}"
+        raise ConfigError(f"{option} splits a folder, not the photographs; give --data.path or leave it out")
+
+
 def hold_out(names: Sequence[str], share: float, pattern: str | None, option: str) -> Split:
-    """Holds out a share of the groups; always the same ones for the same names.
+    """Holds out a share of the groups; always the same ones for the same names, in any order.
+
+    Those with the smallest SHA-256 of their names are held out, so that one group more moves one at most to the
+    other side.
 
     Args:
         names: Name of each sample.
@@ -53,13 +61,17 @@ def hold_out(names: Sequence[str], share: float, pattern: str | None, option: st
     if len(order) < 2:
         raise DataError("one group alone cannot be split into training and test; give --data.test_path")
     count = min(len(order) - 1, max(1, round(share * len(order))))
-    shuffled = torch.randperm(len(order), generator=generator(0, "split")).tolist()
-    held_out = {order[i] for i in shuffled[:count]}
+    held_out = set(sorted(order, key=_hash)[:count])
     train = [i for i, group in enumerate(groups) if group not in held_out]
     test = [i for i, group in enumerate(groups) if group in held_out]
     what = f"{len(order)} groups ({', '.join(sorted(held_out)[:6])})" if pattern else f"{len(order)}"
     note = f"{count} of {what} held out: {len(test)} to test on, {len(train)} to learn from"
     return Split(train, test, note)
+
+
+def _hash(group: str) -> str:
+    # Names of files need not be valid Unicode.
+    return hashlib.sha256(group.encode(errors="surrogateescape")).hexdigest()
 
 
 def _group(name: str, pattern: str, option: str) -> str:

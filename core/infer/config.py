@@ -32,7 +32,8 @@ class PicturePredictConfig(PredictConfig):
     """Restores images.
 
     Args:
-        tile: Side in pixels of the pieces in which large images are worked on; 0 takes the whole image at once.
+        tile: Side of the pieces in which large images are worked on, in pixels of the input; by default 512, for
+            enlargements 1024 divided by the factor. 0 takes the whole image at once.
         halo: Pixels around a piece that are read too; by default as many as make it equal to the whole image, but at
             most 64 (of the models here only the large RCAN sees further, 414).
         means: For models with global means (channel attention): whole takes the means of the whole image (equal to
@@ -43,7 +44,7 @@ class PicturePredictConfig(PredictConfig):
         tune: Try which layout and convolution is fastest on this machine.
     """
 
-    tile: int = 512
+    tile: int | None = None
     halo: int | None = None
     means: Literal["whole", "two_pass", "tile", "window"] = "whole"
     ensemble: bool = False

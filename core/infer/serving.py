@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from core.data.images.encode import check_fits
-from core.data.images.files import Picture, read_picture, write_picture
+from core.data.images.files import read_picture, write_picture
 from core.errors import DataError, SkipwayError
+from core.infer.files import restore_picture
 from core.infer.restorer import Restorer
 
 COLUMN = "image"
@@ -22,6 +23,8 @@ COLUMN = "image"
 
 def serve_frame(restorer: Restorer, frame: pd.DataFrame, scale: int | None = None) -> pd.DataFrame:
     """Restores the images of the column ``image``: base64 of a file in any format, answered as base64 of a PNG.
+
+    Alpha and colour profile are kept as in :func:`core.infer.files.restore_picture`.
 
     Raises:
         DataError: The column is missing, or a row is not an image.
@@ -44,13 +47,13 @@ def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str
         path.write_bytes(data)
         try:
             picture = read_picture(path)
-            check_fits(result, picture.pixels.dtype, picture.pixels.shape[2])
-            pixels = restorer(picture.pixels, scale)
+            check_fits(result, picture.pixels.dtype, picture.pixels.shape[2], picture.alpha is not None)
+            restored = restore_picture(restorer, picture, scale)
         except SkipwayError as error:
             # The caller knows the row and not our files.
             text = str(error).replace(f"{path}: ", "").replace(f"{result}: ", "")
             raise DataError(f"row {row}: {text}") from None
-        write_picture(result, Picture(pixels, None, picture.icc))
+        write_picture(result, restored)
         return base64.b64encode(result.read_bytes()).decode()
 
 

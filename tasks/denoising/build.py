@@ -86,9 +86,11 @@ def build_package(config: DenoisingConfig, data: DenoisingData, learners: dict[s
     """Returns the trained network and what rebuilds it."""
     model = learners["model"].model
     d = config.data
+    # With what was found in the files, so that other files are read in the same way.
+    read = to_dict(d) | {"channels": data.channels}
     real = data.train is not None and data.train.noisy is not None
     metadata = {
-        "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": to_dict(d)},
+        "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": read},
         "options": {"scoring": to_dict(config.scoring)},
         "input": "images (H, W, C), 8 or 16 bit or float in [0, 1]",
         "normalisation": "divided by the white of the type; not clipped inside the network",

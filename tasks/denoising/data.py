@@ -18,9 +18,11 @@ from core.data.images.folder import (
     load_pairs,
     load_pictures,
     set_name,
+    set_names,
 )
+from core.data.images.patches import large_enough
 from core.data.images.resize import imresize
-from core.data.split import hold_out
+from core.data.split import check_no_split, hold_out
 from core.errors import ConfigError, DataError
 from tasks.denoising.config import DataConfig
 from tasks.denoising.noise import conditions
@@ -40,10 +42,12 @@ class ImageSet:
     Attributes:
         clean: What restored images are compared with.
         noisy: Real noisy versions; ``None`` where the degradation is made by us.
+        colour: The RGB images ``(H, W, 3)`` of gray test images by name, where a condition needs them.
     """
 
     clean: Loaded
     noisy: Loaded | None = None
+    colour: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,7 +77,7 @@ class DenoisingData:
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of all images, training and test apart, and of what is done to them."""
+        """Hex SHA-256 of all images as read, training and test apart, and of what is done to the test images."""
         return self._digest
 
     def __post_init__(self) -> None:
@@ -83,6 +87,7 @@ class DenoisingData:
             for images in (part.clean, part.noisy):
                 count = len(images.images) if images else 0
                 arrays += [np.array([count]), *(images.images if images else [])]
+            arrays += part.colour.values()
         self._digest = content_digest(arrays)
 
     def _sets(self) -> list[ImageSet]:
@@ -99,6 +104,7 @@ def load_data(config: DataConfig) -> DenoisingData:
     if config.name == "photographs" and (config.path or config.test_path):
         raise ConfigError("--data.name photographs takes no path; leave one of them out")
     if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
+        check_no_split(config.test_share, config.scene, DataConfig.test_share)
         return _photographs(config)
     paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
     if not paths:
@@ -106,27 +112,27 @@ def load_data(config: DataConfig) -> DenoisingData:
     paired = config.name == "pairs" or (config.name == "auto" and _holds_pairs(paths[0]))
     channels = config.channels or _channels_of(paths[0])
     read = _read_pairs if paired else _read_folder
-    notes: list[str] = []
-    tests = {}
-    for path in map(Path, config.test_path or []):
-        name = set_name(path)
-        # Two folders of one name are told apart by where they are.
-        tests[f"{path.resolve().parent.name}_{name}" if name in tests else name] = read(path, channels, 1)
+    folders = [Path(path) for path in config.test_path or []]
+    tests = {name: read(path, channels) for name, path in zip(set_names(folders), folders, strict=True)}
     train = None
     if config.path:
-        path = Path(config.path)
-        train = read(path, channels, 1 if not tests else config.patch)
+        train = read(Path(config.path), channels)
         if not tests:
-            train, held_out = _split(train, config)
-            tests = {"test": held_out}
+            train, tests["test"] = _split(train, config)
+            folders = [Path(config.path)]
         for test in tests.values():
             _drop_leaks(train, test)
-        train = _resized(train, config)
-    for part in [*([train] if train else []), *tests.values()]:
-        notes += part.clean.notes
-    name = set_name(paths[0])
+    for test, path in zip(tests.values(), folders, strict=True):
+        _keep_colour(test, path, config)
     real = all(part.noisy for part in tests.values())
-    return DenoisingData(name, channels, train, tests, notes, "" if real else _degraded(config))
+    degraded = "" if real else _degraded(config)
+    data = DenoisingData(set_name(paths[0]), channels, train, tests, degraded=degraded)
+    # Only now: how patches are cut is no part of the data, and of its digest.
+    if train is not None:
+        data.train = _for_patches(train, config)
+    for part in [*([data.train] if data.train else []), *tests.values()]:
+        data.notes += part.clean.notes
+    return data
 
 
 def _photographs(config: DataConfig) -> DenoisingData:
@@ -141,9 +147,12 @@ def _photographs(config: DataConfig) -> DenoisingData:
         paths = [next(p for p in sorted(folder.glob(f"{name}.*")) if p.suffix != ".py") for name in chosen]
         parts.append(ImageSet(load_pictures(paths, channels)))
     train, test = parts
+    _keep_colour(test, folder, config)
     notes = [f"{len(train.clean.names)} photographs to learn from, {', '.join(test.clean.names)} to test on"]
-    train = _resized(train, config)
-    return DenoisingData("photographs", channels, train, {"photographs": test}, notes, _degraded(config))
+    data = DenoisingData("photographs", channels, train, {"photographs": test}, notes, _degraded(config))
+    data.train = _for_patches(train, config)
+    data.notes += data.train.clean.notes[len(train.clean.notes) :]
+    return data
 
 
 def _degraded(config: DataConfig) -> str:
@@ -179,14 +188,25 @@ def _channels_of(path: Path) -> int:
     return 1 if 2 * found.count(1) > len(found) else 3
 
 
-def _read_folder(path: Path, channels: int, min_size: int) -> ImageSet:
-    return ImageSet(load_pictures(path, channels, min_size=min_size, progress=True))
+def _read_folder(path: Path, channels: int) -> ImageSet:
+    return ImageSet(load_pictures(path, channels, progress=True))
 
 
-def _read_pairs(path: Path, channels: int, min_size: int) -> ImageSet:
-    noisy, clean = load_pairs(path, channels, min_size=min_size)
+def _read_pairs(path: Path, channels: int) -> ImageSet:
+    noisy, clean = load_pairs(path, channels)
     clean.notes = noisy.notes
     return ImageSet(clean, noisy)
+
+
+def _keep_colour(test: ImageSet, path: Path, config: DataConfig) -> None:
+    """Keeps the RGB images of gray test images for the conditions that take their luma."""
+    luma = any(condition.takes_luma for condition in conditions(config))
+    if not luma or test.noisy is not None or test.clean.images[0].shape[2] != 1:
+        return
+    for name in test.clean.names:
+        pixels = read_picture(path / name if path.is_dir() else path).pixels
+        if pixels.shape[2] == 3:
+            test.colour[name] = pixels
 
 
 def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
@@ -205,8 +225,12 @@ def _drop_leaks(train: ImageSet, test: ImageSet) -> None:
         train.noisy = train.noisy.select(kept)
 
 
-def _resized(images: ImageSet, config: DataConfig) -> ImageSet:
-    """Adds smaller versions of the training images (section IV-A of the DnCNN paper's code)."""
+def _for_patches(images: ImageSet, config: DataConfig) -> ImageSet:
+    """Leaves out training images below a patch, and adds smaller versions (as the code of the DnCNN paper)."""
+    clean = images.clean
+    keep, notes = large_enough(clean.names, clean.images, config.patch)
+    noisy = images.noisy.select(keep) if images.noisy else None
+    images = ImageSet(clean.select(keep, [*clean.notes, *notes]), noisy)
     if config.resize == [1.0]:
         return images
     if images.noisy is not None:
@@ -216,7 +240,12 @@ def _resized(images: ImageSet, config: DataConfig) -> ImageSet:
     for name, image in zip(images.clean.names, images.clean.images, strict=True):
         for scale in config.resize:
             smaller = image if scale == 1 else imresize(image, scale)
-            if min(smaller.shape[:2]) >= config.patch:
+            if scale == 1 or min(smaller.shape[:2]) >= config.patch:
                 names.append(name if scale == 1 else f"{name} x{scale:g}")
                 result.append(smaller)
+    if not result:
+        raise DataError(
+            f"--data.resize {config.resize} leaves no training image as large as a patch of {config.patch}; "
+            "lower --data.patch"
+        )
     return ImageSet(Loaded(names, result, images.clean.notes))

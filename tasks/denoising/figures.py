@@ -16,7 +16,7 @@ from core.report.pictures import comparison, curves
 from core.task import Evaluation
 from tasks.denoising.data import DenoisingData
 from tasks.denoising.noise import noise_levels
-from tasks.denoising.scoring import BASELINES, all_cases
+from tasks.denoising.scoring import BASELINES, all_cases, protocol_for
 
 PICTURES = 4  # at most, of all test sets
 LEVELS = (5.0, 15.0, 25.0, 35.0, 50.0, 75.0)
@@ -42,7 +42,6 @@ def draw_images(
     """Yields noisy, baseline, restored and clean versions of the first image of each set."""
     shown = {name: result.outputs for name, result in results.items()}
     baseline = next((name for name in results if name not in ("model", "noisy")), None)
-    protocol = protocol_of(config.scoring)
     drawn: set[tuple[str, str]] = set()
     for case in all_cases(config.data, data):
         key = (case.group, case.image, case.condition)
@@ -50,7 +49,7 @@ def draw_images(
         if len(drawn) == PICTURES or key not in shown["model"].images or key[::2] in drawn:
             continue
         drawn.add(key[::2])
-        noisy = protocol.psnr(case.pixels, case.truth)
+        noisy = protocol_for(config, case).psnr(case.pixels, case.truth)
         panels = [(f"noisy {noisy:.2f} dB", case.pixels)]
         for name, title in ((baseline, str(baseline)), ("model", "ours")):
             if name is not None and key in shown[name].images:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.data.images.degrade import add_clipped, add_gaussian, add_poisson_gaussian, jpeg
-from core.data.images.files import from_float, to_float
-from core.data.images.patches import Patches
+from core.data.images.files import from_float, peak, to_float
+from core.data.images.patches import Patches, check_patches
+from core.data.images.quality import Protocol, luma
 from core.data.images.resize import imresize, modcrop
 from core.errors import ConfigError
 from core.registry import Registry
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 Degrade = Callable[[np.ndarray, np.random.Generator, DataConfig], np.ndarray]
 
 DEGRADATIONS: Registry[Degrade] = Registry("degradation")
-"""Name to a function of a clean patch ``(H, W, C)`` in its file's type, returning float32 in [0, 1]."""
+"""Name to a function of a clean image ``(H, W, C)`` in its file's type, returning float32 in [0, 1]."""
 
 
 def between(rng: np.random.Generator, value: float | list[float]) -> float:
@@ -58,9 +60,33 @@ def _jpeg(clean: np.ndarray, rng: np.random.Generator, config: DataConfig) -> np
 
 
 def blurred(clean: np.ndarray, scale: int) -> np.ndarray:
-    """Returns the bicubic enlargement of the image made smaller by ``scale``, float32 in [0, 1]."""
-    small = imresize(clean, 1 / scale)
-    return to_float(imresize(to_float(small), clean.shape[:2])).astype(np.float32)
+    """Returns the bicubic enlargement of ``(H, W, C)`` made smaller by ``scale``, float32 in [0, 1].
+
+    Sides that are no multiple of the scale are first continued by mirroring: small pixels must lie on whole blocks of
+    large ones, or the two images are shifted against each other.
+    """
+    height, width = clean.shape[:2]
+    whole = np.pad(clean, ((0, -height % scale), (0, -width % scale), (0, 0)), mode="symmetric")
+    small = imresize(whole, 1 / scale).astype(np.float64)
+    # In double, as MATLAB enlarges; to_float would round to single precision before.
+    large = imresize(small / peak(clean.dtype), whole.shape[:2])
+    return large[:height, :width].astype(np.float32)
+
+
+def blurred_part(clean: np.ndarray, scale: int, rows: slice, columns: slice) -> np.ndarray:
+    """Returns rows and columns of :func:`blurred` of the whole image, at the cost of a part.
+
+    A training patch is made so, and not from its own pixels: the border of a patch of 50 enlarged by 4 would be wrong
+    in half of its pixels. Nor are whole images kept blurred: they would take four times the memory for each scale.
+    """
+    # The kernels reach two small pixels beyond a pixel when shrinking, and two more when enlarging.
+    places, inside = [], []
+    for part, length in ((rows, clean.shape[0]), (columns, clean.shape[1])):
+        first = max(0, part.start // scale - 4) * scale
+        last = min(length, (-(-part.stop // scale) + 4) * scale)
+        places.append(slice(first, last))
+        inside.append(slice(part.start - first, part.stop - first))
+    return blurred(clean[places[0], places[1]], scale)[inside[0], inside[1]]
 
 
 def check(config: DataConfig) -> None:
@@ -80,9 +106,7 @@ def check(config: DataConfig) -> None:
         raise ConfigError(f"--data.test_sigma {config.test_sigma}: give one level or more, none below 0")
     if not all(1 <= quality <= 100 for quality in config.test_quality):
         raise ConfigError(f"--data.test_quality {config.test_quality}: use numbers within 1 to 100")
-    for name, least in (("patch", 1), ("patches", 1)):
-        if getattr(config, name) < least:
-            raise ConfigError(f"--data.{name} {getattr(config, name)} is too small; use {least} or more")
+    check_patches(config.patch, config.patches)
     if not config.resize or min(config.resize) <= 0:
         raise ConfigError(f"--data.resize {config.resize}: give one factor or more, all above 0")
     if any(scale < 2 for scale in config.scales):
@@ -111,17 +135,24 @@ class NoisyPatches:
 
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Returns ``noisy`` and ``clean``, float32 ``(C, patch, patch)`` in [0, 1]."""
-        clean, *noisy = self.patches.crop(index, rng)
-        if noisy:
-            degraded = to_float(noisy[0])
+        if len(self.patches.versions) > 1:
+            clean, degraded = self.patches.crop(index, rng)
         else:
-            kind = self.config.kinds[int(rng.integers(len(self.config.kinds)))]
-            degraded = DEGRADATIONS[kind](clean, rng, self.config)
+            clean, degraded = self._made(index, rng)
         return {
-            "noisy": np.ascontiguousarray(degraded.transpose(2, 0, 1), dtype=np.float32),
+            "noisy": np.ascontiguousarray(to_float(degraded).transpose(2, 0, 1), dtype=np.float32),
             "clean": np.ascontiguousarray(to_float(clean).transpose(2, 0, 1), dtype=np.float32),
             "ids": self.patches.name(index),
         }
+
+    def _made(self, index: int, rng: np.random.Generator) -> Sequence[np.ndarray]:
+        kind = self.config.kinds[int(rng.integers(len(self.config.kinds)))]
+        if kind == "super_resolution":
+            image = self.patches.versions[0][index // self.patches.per_image]
+            scale = int(rng.choice(self.config.scales))
+            return self.patches.crop(index, rng, partial(blurred_part, image, scale))
+        (clean,) = self.patches.crop(index, rng)
+        return clean, DEGRADATIONS[kind](clean, rng, self.config)
 
 
 @dataclass(frozen=True)
@@ -132,18 +163,45 @@ class Condition:
         name: ``sigma 25``, ``x3``, ``jpeg 10`` or ``real``.
         sigma: Standard deviation of the noise in levels of 255; ``None`` where it is not known.
         degrade: Maps a clean image ``(H, W, C)`` in its file's type to a degraded one, float32 in [0, 1].
-        scale: Images are cut to a multiple of it first.
+        scale: Images are cut to a multiple of it first, and as much of the border is not scored.
+        takes_luma: Gray images of colour files are their luma in studio range, see :meth:`pair`.
     """
 
     name: str
     sigma: float | None
     degrade: Callable[[np.ndarray], np.ndarray]
     scale: int = 1
+    takes_luma: bool = False
 
-    def pair(self, clean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the degraded and the clean image, float32 in [0, 1]."""
-        clean = modcrop(clean, self.scale)
+    def pair(self, clean: np.ndarray, colour: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the degraded and the clean image, float32 in [0, 1].
+
+        Args:
+            clean: ``(H, W, C)``.
+            colour: The RGB image ``(H, W, 3)`` that a gray one was made from. Enlargement and JPEG take its luma in
+                studio range, as DnCNN-3's published test: for JPEG rounded to 8 bit, for enlargement not rounded,
+                and made small and large in RGB.
+        """
+        if colour is None or not self.takes_luma:
+            clean = modcrop(clean, self.scale)
+            return self.degrade(clean), to_float(clean)
+        if self.scale > 1:
+            colour = modcrop(colour, self.scale)
+            return studio_luma(self.degrade(colour)), studio_luma(to_float(colour))
+        clean = from_float(studio_luma(to_float(colour)), np.uint8)
         return self.degrade(clean), to_float(clean)
+
+    def protocol(self, protocol: Protocol) -> Protocol:
+        """Returns how this condition is scored: for enlargement without the border, and not rounded to 8 bit."""
+        if self.scale == 1:
+            return protocol
+        rounding = "none" if protocol.rounding == "round" else protocol.rounding
+        return replace(protocol, shave=max(protocol.shave, self.scale), rounding=rounding)
+
+
+def studio_luma(rgb: np.ndarray) -> np.ndarray:
+    """Returns MATLAB's luma ``(H, W, 1)``, 16/255 to 235/255, of RGB ``(H, W, 3)`` in [0, 1], both float32."""
+    return (luma(255 * rgb.astype(np.float64)) / 255).astype(np.float32)
 
 
 def conditions(config: DataConfig) -> list[Condition]:
@@ -151,11 +209,11 @@ def conditions(config: DataConfig) -> list[Condition]:
     found: list[Condition] = []
     for kind in config.kinds:
         if kind in ("gaussian", "clipped", "poisson_gaussian"):
-            found += [_noise_condition(kind, level, config) for level in noise_levels(config)]
+            found += [c for level in noise_levels(config) for c in _noise_conditions(kind, level, config)]
         elif kind == "super_resolution":
-            found += [Condition(f"x{s}", None, _Blur(s), s) for s in config.scales]
+            found += [Condition(f"x{s}", None, _Blur(s), s, takes_luma=True) for s in config.scales]
         else:
-            found += [Condition(f"jpeg {q}", None, _Jpeg(q)) for q in config.test_quality]
+            found += [Condition(f"jpeg {q}", None, _Jpeg(q), takes_luma=True) for q in config.test_quality]
     return found
 
 
@@ -166,9 +224,18 @@ def noise_levels(config: DataConfig) -> Sequence[float]:
     return [15.0, 25.0, 50.0] if isinstance(config.sigma, list) else [config.sigma]
 
 
-def _noise_condition(kind: str, sigma: float, config: DataConfig) -> Condition:
-    names = {"gaussian": "sigma", "clipped": "clipped sigma", "poisson_gaussian": "photons and sigma"}
-    return Condition(f"{names[kind]} {sigma:g}", sigma, _Noise(kind, sigma, config))
+def _noise_conditions(kind: str, sigma: float, config: DataConfig) -> list[Condition]:
+    if kind != "poisson_gaussian":
+        name = {"gaussian": "sigma", "clipped": "clipped sigma"}[kind]
+        return [Condition(f"{name} {sigma:g}", sigma, _Noise(kind, sigma, config.test_seed))]
+    # The level differs from pixel to pixel: the baselines estimate it.
+    ends = sorted(set(config.photons)) if isinstance(config.photons, list) else [config.photons]
+    return [
+        Condition(
+            f"photons {photons:g} sigma {sigma:g}", None, _Noise(kind, sigma, config.test_seed, photons)
+        )
+        for photons in ends
+    ]
 
 
 @dataclass(frozen=True)
@@ -177,18 +244,16 @@ class _Noise:
 
     kind: str
     sigma: float
-    config: DataConfig
+    seed: int
+    photons: float = 0.0
 
     def __call__(self, clean: np.ndarray) -> np.ndarray:
         # The legacy generator: with seed 0 the noise is that of the PyTorch code that the authors published.
-        legacy = np.random.RandomState(self.config.test_seed)
+        legacy = np.random.RandomState(self.seed)
         noise = legacy.normal(0, self.sigma / 255, clean.shape)
         image = to_float(clean)
         if self.kind == "poisson_gaussian":
-            photons = (
-                self.config.photons if not isinstance(self.config.photons, list) else self.config.photons[1]
-            )
-            image = legacy.poisson(np.maximum(image, 0) * photons) / photons
+            image = legacy.poisson(np.maximum(image, 0) * self.photons) / self.photons
         noisy = (image + noise).astype(np.float32)
         return to_float(from_float(noisy, np.uint8)) if self.kind == "clipped" else noisy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -73,8 +74,20 @@ def all_cases(config: DataConfig, data: DenoisingData) -> Iterator[Case]:
                 yield Case(group, name, "real", to_float(part.noisy.images[i]), to_float(clean))
                 continue
             for condition in conditions(config):
-                degraded, truth = condition.pair(clean)
+                degraded, truth = condition.pair(clean, part.colour.get(name))
                 yield Case(group, name, condition.name, degraded, truth, condition.sigma)
+
+
+def protocol_for(config: Any, case: Case) -> Protocol:
+    """Returns the protocol of a case: the configured one, as its condition changes it."""
+    return _changed(protocol_of(config.scoring), config, case)
+
+
+def _changed(protocol: Protocol, config: Any, case: Case) -> Protocol:
+    for condition in conditions(config.data):
+        if condition.name == case.condition:
+            return condition.protocol(protocol)
+    return protocol  # real noise, or what was asked for beside the configuration
 
 
 def count_cases(config: DataConfig, data: DenoisingData) -> int:
@@ -85,20 +98,21 @@ def count_cases(config: DataConfig, data: DenoisingData) -> int:
 
 def score_denoiser(restorer: Restorer, config: Any, data: DenoisingData) -> Evaluation:
     """Scores a trained model; with ``all_protocols`` its notes say what other protocols would have given."""
-    protocol = protocol_of(config.scoring)
+    protocol = partial(protocol_for, config)
 
     def restored(case: Case) -> np.ndarray:
         return restorer(case.pixels)
 
     total = count_cases(config.data, data)
-    result = score(restored, all_cases(config.data, data), total, lambda case: protocol, "testing")
+    result = score(restored, all_cases(config.data, data), total, protocol, "testing")
     if getattr(config, "all_protocols", False):
         others: dict[str, Iterable[Case]] = {
             name: all_cases(changed, data) for name, changed in _other_noise(config.data, data).items()
         }
 
         def choices(case: Case) -> dict[str, Protocol]:
-            return variants(protocol, data.channels)
+            others = variants(protocol_of(config.scoring), data.channels)
+            return {name: _changed(other, config, case) for name, other in others.items()}
 
         result.notes += protocol_table(restored, all_cases(config.data, data), choices, others)
     return result
@@ -116,7 +130,7 @@ def _other_noise(config: DataConfig, data: DenoisingData) -> dict[str, DataConfi
 
 def score_baselines(config: Any, data: DenoisingData) -> dict[str, Evaluation]:
     """Scores the configured baselines; those that need a noise level estimate it where it is not known."""
-    protocol = protocol_of(config.scoring)
+    protocol = partial(protocol_for, config)
     results = {}
     for name in config.scoring.baselines:
         method = BASELINES[name]
@@ -126,5 +140,5 @@ def score_baselines(config: Any, data: DenoisingData) -> dict[str, Evaluation]:
             return method(case.pixels, sigma)
 
         total = count_cases(config.data, data)
-        results[name] = score(restored, all_cases(config.data, data), total, lambda case: protocol, name)
+        results[name] = score(restored, all_cases(config.data, data), total, protocol, name)
     return results

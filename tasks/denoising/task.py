@@ -60,7 +60,7 @@ class Denoising(Task):
             "python -m tasks.denoising.evaluate --model dncnn_gray_25 --data.test_path '[set12]' --all-protocols",
         ],
         "predict": [
-            "python -m tasks.denoising.predict --input photo.png --output clean.png",
+            "python -m tasks.denoising.predict --input photo.png",
             "python -m tasks.denoising.predict --input photos --output clean --side-by-side",
         ],
         "export": ["python -m tasks.denoising.export --format onnx --output export"],
@@ -131,6 +131,12 @@ class Denoising(Task):
         from tasks.denoising.serving import predict_files
 
         return predict_files(predictor, config)
+
+    def default_output(self, predictor: Restorer, config: DenoisingPredictConfig) -> str | None:
+        """``photo_denoised.png`` for ``photo.png``."""
+        from core.infer.files import beside
+
+        return beside(str(config.input), "denoised")
 
     def serve(self, predictor: Restorer, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
         """Answers a request of the MLflow pyfunc: base64 of image files in and out."""

@@ -11,10 +11,18 @@ import numpy as np
 
 from core.data.images.degrade import jpeg
 from core.data.images.files import from_float, read_picture, to_float
-from core.data.images.folder import Loaded, content_digest, drop_leaks, load_pairs, load_pictures, set_name
-from core.data.images.patches import Patches
+from core.data.images.folder import (
+    Loaded,
+    content_digest,
+    drop_leaks,
+    load_pairs,
+    load_pictures,
+    set_name,
+    set_names,
+)
+from core.data.images.patches import Patches, check_patches, large_enough
 from core.data.images.resize import imresize, modcrop
-from core.data.split import check_share, hold_out
+from core.data.split import check_no_split, check_share, hold_out
 from core.errors import ConfigError
 from tasks.super_resolution.config import DataConfig
 from tasks.super_resolution.models.rcan import STEPS
@@ -102,17 +110,17 @@ def load_data(config: DataConfig) -> SuperResolutionData:
     assert config.scales is not None
     scales, quality = tuple(config.scales), test_quality(config)
     if config.name == "photographs" or (config.name == "auto" and not config.path and not config.test_path):
+        check_no_split(config.test_share, config.scene, DataConfig.test_share)
         train, tests, notes = _photographs(config)
         return SuperResolutionData("photographs", config.channels, train, tests, scales, quality, notes)
     paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
     if not paths:
         raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
-    tests = {set_name(path): _read(path, config, 1) for path in map(Path, config.test_path or [])}
+    folders = [Path(path) for path in config.test_path or []]
+    tests = {name: _read(path, config) for name, path in zip(set_names(folders), folders, strict=True)}
     training: ImageSet | None = None
     if config.path:
-        # A folder that is also the test keeps what is too small for a patch; cutting patches then names it.
-        smallest = config.patch if tests else 1
-        training = _read(Path(config.path), config, smallest)
+        training = _read(Path(config.path), config)
         if not tests:
             training, tests["test"] = _split(training, config)
         for test in tests.values():
@@ -121,16 +129,21 @@ def load_data(config: DataConfig) -> SuperResolutionData:
                 training.low = training.low.select(kept)
     for test in tests.values():
         _gray_again(test)
-    sets = [*([training] if training else []), *tests.values()]
-    notes = [note for part in sets for note in part.high.notes]
+    data = SuperResolutionData(set_name(paths[0]), config.channels, training, tests, scales, quality)
+    # Only now: how patches are cut is no part of the data, and of its digest.
+    if training is not None:
+        data.train = _for_patches(training, config)
+    for part in [*([data.train] if data.train else []), *tests.values()]:
+        data.notes += part.high.notes
     if config.name != "pairs":
-        notes.append("small images are made by MATLAB's bicubic imresize")
-    return SuperResolutionData(set_name(paths[0]), config.channels, training, tests, scales, quality, notes)
+        data.notes.append("small images are made by MATLAB's bicubic imresize")
+    return data
 
 
 def check(config: DataConfig) -> None:
     """Raises ``ConfigError`` for options that cannot be used."""
     check_share(config.test_share)
+    check_patches(config.patch, config.patches)
     if config.name == "photographs" and (config.path or config.test_path):
         raise ConfigError(
             "--data.name photographs reads no folder; leave out --data.path, or take --data.name folder"
@@ -173,18 +186,27 @@ def _photographs(config: DataConfig) -> tuple[ImageSet, dict[str, ImageSet], lis
     return train, {"photographs": test}, [note]
 
 
-def _read(path: Path, config: DataConfig, patch: int) -> ImageSet:
-    """Reads large images whose small versions have at least ``patch`` pixels on a side."""
+def _read(path: Path, config: DataConfig) -> ImageSet:
     if config.name == "pairs":
         assert config.scales is not None
-        low, high = load_pairs(path, config.channels, scale=config.scales[0], min_size=patch, progress=True)
+        low, high = load_pairs(path, config.channels, scale=config.scales[0], progress=True)
         return ImageSet(Loaded(high.names, high.images, low.notes), low)
     folders = [item for item in path.iterdir() if item.is_dir()] if path.is_dir() else []
     path = next((item for item in folders if item.name.lower() == "hr"), path)
-    assert config.scales is not None
-    smallest = patch * max(config.scales)
-    images = load_pictures(path, config.channels, min_size=smallest, progress=True)
+    images = load_pictures(path, config.channels, progress=True)
     return ImageSet(images, folder=path if path.is_dir() else path.parent)
+
+
+def _for_patches(images: ImageSet, config: DataConfig) -> ImageSet:
+    """Leaves out training images whose small versions are below a patch."""
+    assert config.scales is not None
+    low, high = images.low, images.high
+    if low is None:
+        keep, notes = large_enough(high.names, high.images, config.patch * max(config.scales))
+    else:
+        keep, notes = large_enough(low.names, low.images, config.patch)
+    kept = high.select(keep, [*high.notes, *notes])
+    return ImageSet(kept, low.select(keep) if low else None, images.folder)
 
 
 def _gray_again(images: ImageSet) -> None:

@@ -60,7 +60,7 @@ class SuperResolution(Task):
             "python -m tasks.super_resolution.evaluate --data.test_path '[Set5]' --ensemble",
         ],
         "predict": [
-            "python -m tasks.super_resolution.predict --input photo.png --output large.png",
+            "python -m tasks.super_resolution.predict --input photo.png",
             "python -m tasks.super_resolution.predict --input photos --output large --scale 4 --ensemble",
         ],
         "export": ["python -m tasks.super_resolution.export --format onnx --output export"],
@@ -130,6 +130,12 @@ class SuperResolution(Task):
         from tasks.super_resolution.serving import predict_files
 
         return predict_files(predictor, config)
+
+    def default_output(self, predictor: Restorer, config: SuperResolutionPredictConfig) -> str | None:
+        """``photo_x2.png`` for ``photo.png``."""
+        from core.infer.files import beside
+
+        return beside(str(config.input), f"x{config.scale or predictor.scales[0]}")
 
     def serve(self, predictor: Restorer, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
         """Answers a request of the MLflow pyfunc: base64 of image files in and out."""

@@ -191,7 +191,9 @@ def _tiff(data: bytes, path: Path) -> Decoded:
             raise DataError(f"{path}: has {len(series)} images; save the one you want to a file of its own")
         page = series[0].keyframe
         sizes = zip(series[0].axes, series[0].shape, strict=True)
-        axes = "".join(axis for axis, size in sizes if size > 1 or axis in "YX")
+        # A side of one pixel is a side; any other axis of one is not there.
+        kept = [(axis, size) for axis, size in sizes if size > 1 or axis in "YX"]
+        axes = "".join(axis for axis, _ in kept)
         if axes not in ("YX", "YXS", "YXC", "SYX", "CYX"):
             count = len(series[0].pages)
             raise DataError(f"{path}: has {count} pages ({axes}); save the one you want to a file of its own")
@@ -203,7 +205,7 @@ def _tiff(data: bytes, path: Path) -> Decoded:
             raise DataError(f"{path}: its alpha is premultiplied; save it with straight alpha")
         tag = page.tags.get("InterColorProfile")
         try:
-            values = series[0].asarray().squeeze()
+            values = series[0].asarray().reshape([size for _, size in kept])
         except ValueError as error:
             # tifffile needs another package for LZW and JPEG; Pillow and OpenCV bring libtiff.
             if "imagecodecs" not in str(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -102,9 +103,12 @@ def estimate_sigma(image: np.ndarray) -> float:
     # Loads PyWavelets, which nothing else here needs.
     from skimage.restoration import estimate_sigma as wavelet_sigma
 
-    levels = [
-        # The estimate is a median over the coefficients that are not zero, which a flat channel lacks.
-        0.0 if np.ptp(image[..., c]) == 0 else wavelet_sigma(image[..., c])
-        for c in range(image.shape[2])
-    ]
+    with warnings.catch_warnings():
+        # It takes four columns and fewer for colours.
+        warnings.filterwarnings("ignore", "image is size", UserWarning)
+        levels = [
+            # The estimate is a median over the coefficients that are not zero, which a flat channel lacks.
+            0.0 if np.ptp(image[..., c]) == 0 else wavelet_sigma(image[..., c])
+            for c in range(image.shape[2])
+        ]
     return 255 * float(np.mean(levels))

@@ -17,7 +17,9 @@ from core.errors import ConfigError
 Writer = Callable[[IO[bytes], np.ndarray, np.ndarray | None, bytes | None], None]
 
 
-def check_fits(path: Path, dtype: np.dtype | type, channels: int, alpha: bool = False) -> Writer:
+def check_fits(
+    path: Path, dtype: np.dtype | type, channels: int, alpha: bool = False, side: int = 0
+) -> Writer:
     """Tells whether the format of a path's ending can hold an image, before the image is computed.
 
     Args:
@@ -25,6 +27,7 @@ def check_fits(path: Path, dtype: np.dtype | type, channels: int, alpha: bool = 
         dtype: uint8, uint16 or float32.
         channels: C of the pixels, without alpha.
         alpha: Whether there is an alpha plane.
+        side: Larger of height and width in pixels.
 
     Returns:
         The function that writes it.
@@ -35,8 +38,12 @@ def check_fits(path: Path, dtype: np.dtype | type, channels: int, alpha: bool = 
     ending, kind = path.suffix.lower(), np.dtype(dtype).name
     if ending not in WRITERS:
         raise ConfigError(f"{path}: unknown ending {ending!r}; use one of {', '.join(WRITERS)}")
-    writer, kinds, counts, takes_alpha = WRITERS[ending]
+    writer, kinds, counts, takes_alpha, most = WRITERS[ending]
     if kind in kinds and (not counts or channels in counts) and (takes_alpha or not alpha):
+        if most and side > most:
+            raise ConfigError(
+                f"{path}: {ending} holds at most {most} pixels on a side, not {side}; use .png or .tif"
+            )
         return writer
     small = kind != "float32" and channels in (1, 3)
     what = (
@@ -115,16 +122,17 @@ def _npy(file: IO[bytes], pixels: np.ndarray, alpha: np.ndarray | None, icc: byt
 
 _WHOLE = ("uint8", "uint16")
 _ALL = ("uint8", "uint16", "float32")
-# Ending to: writer, number types, channel counts (empty: any), alpha.
-WRITERS: dict[str, tuple[Writer, tuple[str, ...], tuple[int, ...], bool]] = {
-    ".png": (_png, _WHOLE, (1, 3), True),
-    ".jpg": (_jpeg, ("uint8",), (1, 3), False),
-    ".jpeg": (_jpeg, ("uint8",), (1, 3), False),
-    ".bmp": (_bmp, ("uint8",), (1, 3), False),
-    ".webp": (_webp, ("uint8",), (1, 3), True),
-    ".tif": (_tiff, _ALL, (), True),
-    ".tiff": (_tiff, _ALL, (), True),
-    ".pgm": (_pnm, _WHOLE, (1,), False),
-    ".ppm": (_pnm, _WHOLE, (3,), False),
-    ".npy": (_npy, _ALL, (), False),
+# Ending to: writer, number types, channel counts (empty: any), alpha, largest side in pixels (0: any). The sides are
+# those of libjpeg (JPEG_MAX_DIMENSION) and libwebp (WEBP_MAX_DIMENSION).
+WRITERS: dict[str, tuple[Writer, tuple[str, ...], tuple[int, ...], bool, int]] = {
+    ".png": (_png, _WHOLE, (1, 3), True, 0),
+    ".jpg": (_jpeg, ("uint8",), (1, 3), False, 65500),
+    ".jpeg": (_jpeg, ("uint8",), (1, 3), False, 65500),
+    ".bmp": (_bmp, ("uint8",), (1, 3), False, 0),
+    ".webp": (_webp, ("uint8",), (1, 3), True, 16383),
+    ".tif": (_tiff, _ALL, (), True, 0),
+    ".tiff": (_tiff, _ALL, (), True, 0),
+    ".pgm": (_pnm, _WHOLE, (1,), False, 0),
+    ".ppm": (_pnm, _WHOLE, (3,), False, 0),
+    ".npy": (_npy, _ALL, (), False, 0),
 }

@@ -16,6 +16,8 @@ from core.errors import ConfigError, DataError
 
 ENDINGS: tuple[str, ...] = tuple(WRITERS)
 """Endings of the files that are read and written, in lower case."""
+BRIGHTEST = 2.0
+"""Largest float value that can be a bright spot above white; beyond it, white is not 1."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def read_picture(path: Path) -> Picture:
     """Reads PNG, JPEG, BMP, WebP, TIFF, PGM, PPM or ``.npy``; the content decides, not the ending.
 
     The EXIF orientation is applied. Palettes become RGB, 1-bit becomes 8-bit gray, CMYK becomes RGB, alpha is
-    split off. 16-bit and float values are kept.
+    split off. 16-bit and float values are kept; in float white is 1.
 
     Args:
         path: The file; an array in ``.npy`` is ``(H, W)`` or ``(H, W, C)``.
@@ -47,7 +49,7 @@ def read_picture(path: Path) -> Picture:
 
     Raises:
         DataError: The file is missing, empty, damaged, no image, animated, of several pages, too large, of
-            another number type, or holds NaN or infinity.
+            another number type, or holds NaN, infinity or float values far above 1.
     """
     try:
         data = path.read_bytes()
@@ -61,6 +63,11 @@ def read_picture(path: Path) -> Picture:
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         bad = int(pixels.size - np.isfinite(pixels).sum())
         raise DataError(f"{path}: {bad} of {pixels.size} values are NaN or infinite; replace them")
+    if pixels.dtype == np.float32 and pixels.max() > BRIGHTEST:
+        raise DataError(
+            f"{path}: float values from {pixels.min():g} to {pixels.max():g}, but white is 1; divide them by the"
+            " value of white, such as 255 or 65535"
+        )
     return Picture(pixels, alpha, icc)
 
 
@@ -77,17 +84,21 @@ def write_picture(path: Path, picture: Picture) -> None:
     Raises:
         ConfigError: The ending is unknown, the format cannot hold this image, or the folder cannot be written.
     """
-    writer = check_fits(path, picture.pixels.dtype, picture.pixels.shape[2], picture.alpha is not None)
+    pixels, alpha = picture.pixels, picture.alpha
+    writer = check_fits(path, pixels.dtype, pixels.shape[2], alpha is not None, max(pixels.shape[:2]))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            writer(file, picture.pixels, picture.alpha, _fitting(picture.icc, picture.pixels.shape[2]))
+            writer(file, pixels, alpha, _fitting(picture.icc, pixels.shape[2]))
         os.replace(temporary, path)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from None
+    # What else an encoder cannot do.
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be written ({error}); use .png or .tif") from None
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ PAIR_FOLDERS = (("noisy", "clean"), ("lq", "gt"), ("input", "target"), ("lr", "h
 PAIR_MARKS = (("real", "mean"), ("noisy", "clean"), ("noisy", "gt"), ("lq", "gt"), ("lr", "hr"))
 """Words between underscores that tell the two images of a pair apart; PolyU writes ``_real`` and ``_mean``."""
 SHOWN = 3
-"""Dropped images that get a note of their own."""
+"""Files that are named one by one; more are counted."""
 PROGRESS_FROM = 50
 """Number of files above which a progress bar is worth its line."""
 
@@ -57,14 +57,19 @@ def list_pictures(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: there is no such file or folder")
-    found = [
-        item
-        for item in path.iterdir()
-        if item.suffix.lower() in ENDINGS and not item.name.startswith(".") and item.is_file()
-    ]
+    found = [item for item in _files(path) if item.suffix.lower() in ENDINGS]
     if not found:
         raise DataError(f"{path}: no images in this folder; give one with files of {', '.join(ENDINGS)}")
     return sorted(found, key=_natural)
+
+
+def other_files(path: Path) -> list[Path]:
+    """Lists what :func:`list_pictures` leaves out of a folder for its ending; not hidden files and subfolders."""
+    return sorted((item for item in _files(path) if item.suffix.lower() not in ENDINGS), key=_natural)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return (item for item in path.iterdir() if item.is_file() and not item.name.startswith("."))
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
@@ -76,6 +81,23 @@ def set_name(path: Path) -> str:
     """Returns the name of an image set; that of ``Set5/HR`` is Set5."""
     path = path.resolve()
     return path.parent.name if path.name.lower() == "hr" else path.name
+
+
+def set_names(paths: Sequence[Path]) -> list[str]:
+    """Returns :func:`set_name` of each path, each name once: the second has its parent's in front, or a number."""
+    found: list[str] = []
+    for path in paths:
+        name = set_name(path)
+        if name in found:
+            path = path.resolve()
+            path = path.parent if path.name.lower() == "hr" else path
+            name = f"{path.parent.name}_{name}"
+        number, unnumbered = 1, name
+        while name in found:
+            number += 1
+            name = f"{unnumbered}_{number}"
+        found.append(name)
+    return found
 
 
 def load_pictures(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from core import nd
+from core.errors import ConfigError
 from core.registry import Registry
 from core.residual import Residual, ResidualChain, create_rule
 
@@ -66,7 +67,7 @@ class DnCNN(nn.Module):
         rule_options: Options of the rule.
 
     Raises:
-        ConfigError: The variant or the rule is unknown.
+        ConfigError: The variant or the rule is unknown, or there are fewer than 3 layers.
     """
 
     scale = 1
@@ -82,6 +83,10 @@ class DnCNN(nn.Module):
         rule_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if layers < 3:
+            raise ConfigError(
+                f"--model.layers {layers} is too few for DnCNN: a first layer, a last and one between; use 3 or more"
+            )
         form = VARIANTS[variant]
         self.channels, self.halo = channels, layers
         joined = create_rule(rule, channels=channels, index=1, depth=1, dims=2, **(rule_options or {}))

@@ -29,6 +29,28 @@ def test_the_order_and_number_of_samples_of_a_group_do_not_matter():
     }
 
 
+def test_one_group_more_moves_one_at_most():
+    names = [f"photo_{i}.png" for i in range(60)]
+    before = None
+    for count in range(10, 61):
+        split = hold_out(names[:count][::-1], 0.3, None, "--x")
+        held_out = {names[:count][::-1][i] for i in split.test}
+        assert len(held_out) == round(0.3 * count)
+        if before is not None:
+            assert len((held_out ^ before) - {names[count - 1]}) <= 1
+        before = held_out
+
+
+def test_the_held_out_groups_are_those_of_the_smallest_hash():
+    """As `printf NAME | sha256sum | sort` lists them."""
+    names = ["a", "b", "c", "d", "e", "f"]
+    assert [names[i] for i in hold_out(names, 0.5, None, "--x").test] == ["c", "d", "f"]
+
+
+def test_a_name_that_is_no_unicode():
+    assert len(hold_out(["a\udcff.png", "b.png"], 0.5, None, "--x").test) == 1
+
+
 @pytest.mark.parametrize(("share", "tested"), [(0.01, 1), (0.5, 10), (0.99, 19)])
 def test_each_side_keeps_something(share, tested):
     assert len(hold_out(NAMES, share, None, "--x").test) == tested

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from restoring_nets import Affine, Tinted, Twice
+from restoring_nets import Affine, Repeated, Tinted, Twice
 
 from core.data.images.files import Picture, read_picture, write_picture
 from core.errors import ConfigError, DataError
 from core.infer.config import PicturePredictConfig
-from core.infer.files import restore_files, save_comparison
+from core.infer.files import beside, restore_files, save_comparison
 from core.infer.restorer import Restorer
 
 
@@ -151,6 +151,23 @@ def test_a_folder_is_restored_into_a_new_folder(tmp_path, capsys):
     assert len(list((tmp_path / "deep" / "out").iterdir())) == 3
 
 
+def test_other_endings_of_a_folder_are_told(tmp_path, capsys):
+    _only(tmp_path / "in", drawn(9, 8, 3))
+    restore(Affine(3), tmp_path / "in", tmp_path / "out")
+    assert "left out" not in capsys.readouterr().out
+    (tmp_path / "in" / "deeper").mkdir()
+    for name in ("b.gif", ".hidden.gif"):
+        (tmp_path / "in" / name).write_text("x")
+    restore(Affine(3), tmp_path / "in", tmp_path / "out")
+    assert "1 file with another ending left out: b.gif\n" in capsys.readouterr().out
+    for name in ("c.heic", "d.jfif", "e.avif"):
+        (tmp_path / "in" / name).write_text("x")
+    restore(Affine(3), tmp_path / "in", tmp_path / "out")
+    assert "4 files with other endings left out: b.gif, c.heic, d.jfif, ...\n" in capsys.readouterr().out
+    restore(Affine(3), tmp_path / "in" / "a.png", tmp_path / "out")
+    assert "left out" not in capsys.readouterr().out
+
+
 def spoiled(folder):
     for name in ("a.png", "c.png"):
         write_picture(folder / name, Picture(drawn(9, 8, 1)))
@@ -237,6 +254,27 @@ def test_what_a_format_cannot_hold_is_told_before_the_work(tmp_path, target, dty
     assert [p.name for p in tmp_path.iterdir()] == ["in.tif"]
 
 
+@pytest.mark.parametrize(("ending", "most"), [(".webp", 16383), (".jpg", 65500)])
+def test_too_large_an_output_is_told_before_the_work(tmp_path, ending, most):
+    write_picture(tmp_path / "in.png", Picture(np.zeros((1, most // 2 + 1, 3), np.uint8)))
+    model = Counting()
+    model.scale = 2
+    restorer = Restorer(model)
+    said = f"{ending} holds at most {most} pixels on a side, not {2 * (most // 2 + 1)}; use .png or .tif"
+    with pytest.raises(ConfigError, match=said):
+        restore_files(restorer, config(tmp_path / "in.png", tmp_path / f"out{ending}"), nothing)
+    assert restorer.network.calls == []
+    with pytest.raises(ConfigError, match=f"not {3 * (most // 2 + 1)};"):
+        restore(Repeated(), tmp_path / "in.png", tmp_path / f"out{ending}", scale=3)
+
+
+def test_float_with_another_white_is_told(tmp_path):
+    write_picture(tmp_path / "in.tif", Picture(255 * drawn(9, 8, 3, "float32")))
+    with pytest.raises(DataError, match=r"in.tif: float values from .* to 199, but white is 1; divide"):
+        restore(Affine(3), tmp_path / "in.tif", tmp_path / "out.tif")
+    assert not (tmp_path / "out.tif").exists()
+
+
 @pytest.mark.parametrize("options", [{"tile": -1}, {"halo": -2}])
 def test_negative_sizes_are_told(tmp_path, options):
     write_picture(tmp_path / "in.png", Picture(drawn(9, 8, 3)))
@@ -275,6 +313,66 @@ def test_a_comparison_is_drawn_beside_the_result(tmp_path, capsys):
     path = tmp_path / "out" / "a_compare.png"
     assert f"written    {path}" in capsys.readouterr().out
     assert min(read_picture(path).pixels.shape[:2]) > 200
+
+
+def test_comparisons_of_one_stem_keep_apart(tmp_path):
+    for name in ("a.tif", "a.png", "b.png"):
+        write_picture(tmp_path / "in" / name, Picture(drawn(30, 40, 3)))
+    restore(Affine(3), tmp_path / "in", tmp_path / "out", side_by_side=True)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *("a.tif", "a.png", "b.png"),
+        *("a.tif_compare.png", "a.png_compare.png", "b_compare.png"),
+    }
+
+
+def test_a_comparison_never_replaces_an_input_or_an_output(tmp_path):
+    def refused(source, target, said):
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        restorer = Restorer(Counting())
+        with pytest.raises(ConfigError, match=said) as error:
+            restore_files(restorer, config(source, target, side_by_side=True), nothing)
+        assert "\n" not in str(error.value)
+        assert restorer.network.calls == []
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+    folder = tmp_path / "in"
+    for name in ("a.png", "a_compare.png"):
+        write_picture(folder / name, Picture(drawn(30, 40, 3)))
+    refused(
+        folder, tmp_path / "out", r"out/a_compare.png would replace the output a_compare.png; name another"
+    )
+    refused(
+        folder / "a_compare.png", folder / "a.png", r"a_compare.png would replace the input .*a_compare.png"
+    )
+    (tmp_path / "link_compare.png").hardlink_to(folder / "a.png")
+    refused(folder / "a.png", tmp_path / "link.png", r"link_compare.png would replace the input .*in/a.png")
+    three = tmp_path / "three"
+    for name in ("b.tif", "b.png", "b.tif.bmp"):
+        write_picture(three / name, Picture(drawn(30, 40, 3)))
+    refused(three, tmp_path / "out", r"b.tif_compare.png would replace the output b.tif_compare.png")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("photo.png", "photo_x2.png"),
+        ("a.b.TIF", "a.b_x2.TIF"),
+        ("photo.JPG", "photo_x2.png"),
+        ("photo.jpeg", "photo_x2.png"),
+        ("photo.jfif", "photo_x2.png"),
+        ("photo", "photo_x2.png"),
+        ("deep/photo.npy", "deep/photo_x2.npy"),
+        ("photos.dir", "photos.dir_x2"),
+        ("photos.dir/", "photos.dir_x2"),
+        (".", "{here}_x2"),
+        ("photos.dir/..", "{here}_x2"),
+        ("/", None),
+    ],
+)
+def test_results_go_beside_the_input(tmp_path, monkeypatch, source, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.dir").mkdir()
+    assert beside(source, "x2") == (expected and expected.format(here=tmp_path))
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])

@@ -112,6 +112,27 @@ def test_an_enlargement_of_the_model_is_taken():
         single(pixels, 3)
 
 
+@pytest.mark.parametrize(("scale", "side"), [(1, 512), (2, 512), (3, 341), (8, 128), (16, 128)])
+def test_the_default_size_of_a_piece(monkeypatch, scale, side):
+    from core.infer import restorer as module
+
+    asked = []
+
+    def seen(model, pixels, *, tile, **options):
+        asked.append(tile)
+        return pixels
+
+    monkeypatch.setattr(module, "restore", seen)
+    model = Twice(1)
+    model.scale = scale
+    restorer = Restorer(model)
+    for tile, expected in ((None, side), (0, 0), (100, 100)):
+        restorer.cut = Cut(tile)
+        restorer(image(8, 8))
+        assert asked.pop() == expected
+    assert Cut().tile is None
+
+
 def test_progress_ends_with_all_pieces():
     seen = []
     restorer = Restorer(Plain())

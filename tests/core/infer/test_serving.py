@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
-from restoring_nets import Affine, Repeated
+from restoring_nets import Affine, Repeated, Twice
 
 from core.errors import DataError
 from core.infer.restorer import Restorer
@@ -51,6 +51,18 @@ def test_an_enlargement_is_passed_on():
     pixels = drawn(3)
     answer = serve_frame(Restorer(Repeated()), pd.DataFrame({"image": [text(pixels)]}), scale=3)
     np.testing.assert_array_equal(opened(answer["image"][0]), pixels.repeat(3, axis=0).repeat(3, axis=1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("model", "factor"), [(Affine(3, 1.0, 0.2), 1), (Twice(), 2)])
+def test_alpha_comes_back(channels, model, factor):
+    planes = np.dstack([drawn(channels), np.full((11, 9), 77, np.uint8)])
+    answer = serve_frame(Restorer(model), pd.DataFrame({"image": [text(planes)]}))
+    restored = opened(answer["image"][0])
+    assert restored.shape == (11 * factor, 9 * factor, channels + 1)
+    assert (restored[..., -1] == 77).all()
+    if factor == 1:
+        np.testing.assert_array_equal(restored[..., :-1], planes[..., :-1] + 51)
 
 
 def floats():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,25 @@ def test_an_image_within_one_tile_runs_once_as_a_whole():
     assert restore(model, pixels, tile=32) == pytest.approx(whole(model, pixels), abs=1e-7)
     assert calls[0] == (1, 1, 20, 31)
     assert len(calls) == 2  # the second one is the comparison
+
+
+def test_memory_depends_on_the_tile_and_not_on_the_image(tmp_path):
+    height, width = 2000, 3000
+    pixels = np.memmap(tmp_path / "in", np.uint8, "w+", shape=(height, width, 1))
+    pixels[:] = np.arange(width, dtype=np.uint16).astype(np.uint8)[:, None]
+    out = np.memmap(tmp_path / "out", np.uint8, "w+", shape=pixels.shape)
+    model = nn.Conv2d(1, 1, 1)
+    nn.init.constant_(model.weight, -1.0)
+    nn.init.constant_(model.bias, 1.0)
+    tracemalloc.start()
+    try:
+        restore(model, pixels, tile=128, halo=4, out=out)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.abs(out[::97].astype(int) - (255 - pixels[::97].astype(int))).max() <= 1
+    # A few float copies of one tile; as float32 the image alone has 24 MB.
+    assert peak < 20 * 4 * (128 + 8) ** 2 < 4 * height * width / 15
 
 
 def test_progress_counts_tiles():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.data.images.files import match_channels
 from core.data.images.resize import imresize
 from core.errors import ConfigError, DataError
 from tasks.denoising.config import DataConfig
@@ -86,6 +87,7 @@ def test_test_folders_of_one_name_are_both_used(tmp_path):
     data = load(test_path=paths)
     assert list(data.tests) == ["images", "b_images"]
     assert data.train is None and data.size == 4
+    assert list(load(test_path=[*paths, paths[1]]).tests) == ["images", "b_images", "b_images_2"]
 
 
 def test_images_of_the_test_are_taken_out_of_the_training(tmp_path):
@@ -148,6 +150,34 @@ def test_training_images_below_a_patch_are_left_out_beside_a_test_folder(tmp_pat
     assert "small.png: left out, 30x7 pixels are fewer than 8 on a side" in data.notes
 
 
+def test_one_small_image_does_not_stop_a_training(tmp_path):
+    folder(tmp_path)
+    save(tmp_path / "small.png", picture(99, 7, 30))
+    data = load(tmp_path)
+    sides = names(data)
+    assert "small.png" not in sides[0] and len(sides[0]) + len(sides[1]) == 10 + ("small.png" in sides[1])
+    note = "small.png: left out, 30x7 pixels are fewer than 8 on a side"
+    assert (note in data.notes) != ("small.png" in sides[1])
+    assert sides[1] == names(load(tmp_path, patch=1))[1], "the split does not depend on the patch"
+
+
+def test_small_pairs_are_left_out_on_both_sides(tmp_path):
+    path = pairs(tmp_path / "train")
+    for low, value in (("noisy", 3), ("clean", 5)):
+        save(tmp_path / "train" / low / "s0_3.png", np.full((7, 30), value, np.uint8))
+    data = load(path, test_path=[pairs(tmp_path / "test", 1, start=50)])
+    assert data.train.clean.names == data.train.noisy.names == ["s0_0", "s1_1", "s1_4", "s2_2", "s2_5"]
+    for noisy, clean in zip(data.train.noisy.images, data.train.clean.images, strict=True):
+        np.testing.assert_array_equal(noisy, 255 - clean)
+
+
+def test_smaller_versions_that_hold_no_patch_are_told(tmp_path):
+    with pytest.raises(
+        DataError, match=r"--data.resize \[0.3\] leaves no training image as large as a patch"
+    ):
+        load(folder(tmp_path), resize=[0.3])
+
+
 def test_smaller_versions_are_added_for_training_alone(tmp_path):
     data = load(folder(tmp_path), resize=[1.0, 0.5, 0.3])
     train, test = names(data)
@@ -163,12 +193,53 @@ def test_the_digest_is_of_images_split_and_test_noise(tmp_path):
     first = load(path).digest
     assert load(path).digest == first
     assert load(path, patch=9, photons=3.0, sigma=[0.0, 50.0], test_sigma=[25.0]).digest == first
+    assert load(path, resize=[1.0, 0.5]).digest == first
     assert load(path, sigma=15.0).digest != first
     assert load(path, kinds=["clipped"]).digest != first
     assert load(path, test_seed=1).digest != first
     assert load(path, test_share=0.5).digest != first
     save(tmp_path / "train" / "3.png", picture(3, height=21))
     assert load(path).digest != first
+
+
+def test_the_digest_does_not_depend_on_the_patch(tmp_path):
+    path = folder(tmp_path / "train")
+    save(tmp_path / "train" / "small.png", picture(99, 7, 30))
+    tests = [folder(tmp_path / "test", 2, start=50)]
+    small, large = (load(path, test_path=tests, patch=patch) for patch in (5, 8))
+    assert len(small.train.clean.names) == len(large.train.clean.names) + 1
+    assert small.digest == large.digest
+
+
+def test_gray_test_images_keep_the_colour_that_their_luma_is_taken_of(tmp_path):
+    path = folder(tmp_path, 3, channels=3)
+    save(tmp_path / "gray.png", picture(9))
+    options = {"test_path": [path], "channels": 1}
+    for kinds in (["super_resolution"], ["gaussian", "jpeg"]):
+        (test,) = load(**options, kinds=kinds).tests.values()
+        assert sorted(test.colour) == ["0.png", "1.png", "2.png"]
+        np.testing.assert_array_equal(test.colour["1.png"], picture(1, channels=3))
+        assert {image.shape[2] for image in test.clean.images} == {1}
+    for other in ({"channels": 1}, {"channels": 3, "kinds": ["jpeg"]}):
+        (test,) = load(test_path=[path], **other).tests.values()
+        assert test.colour == {}
+    held_out = load(path, channels=1, kinds=["jpeg"], test_share=0.5).tests["test"]
+    assert set(held_out.colour) == set(held_out.clean.names) - {"gray.png"} != set()
+
+
+def test_the_digest_is_of_the_colour_that_luma_is_taken_of(tmp_path):
+    folder(tmp_path / "a", 2, channels=3)
+    for i in range(2):
+        save(tmp_path / "b" / f"{i}.png", match_channels(picture(i, channels=3), 1, ""))
+    options = {"channels": 1, "test_path": [str(tmp_path / "a")]}, {"test_path": [str(tmp_path / "b")]}
+    for kind, same in (("gaussian", True), ("jpeg", False)):
+        first, second = (load(**given, kinds=[kind]).digest for given in options)
+        assert (first == second) == same
+
+
+def test_photographs_keep_their_colour():
+    test = load(kinds=["jpeg"]).tests["photographs"]
+    assert sorted(name.split(".")[0] for name in test.colour) == ["chelsea", "rocket"]
 
 
 # ---------------------------------------------------------------- pairs
@@ -297,6 +368,17 @@ def test_one_image_or_scene_cannot_be_split(tmp_path):
 def test_wrong_options_are_told(tmp_path, options, said):
     with pytest.raises(ConfigError, match=said) as error:
         load(folder(tmp_path), **options)
+    check_line(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"test_share": 0.2}, "--data.test_share 0.2"), ({"scene": "^a"}, "--data.scene '^a'")],
+)
+@pytest.mark.parametrize("name", ["auto", "photographs"])
+def test_the_split_of_the_photographs_is_fixed(name, options, said):
+    with pytest.raises(ConfigError, match=re.escape(f"{said} splits a folder, not the photographs")) as error:
+        load(name=name, **options)
     check_line(error)
 
 

@@ -145,3 +145,9 @@ def test_unknown_names_are_told():
         DnCNN(rule="nonsense")
     with pytest.raises(ConfigError, match="speed"):
         DnCNN(rule="scaled", rule_options={"speed": 1})
+
+
+def test_too_few_layers_are_told():
+    with pytest.raises(ConfigError, match=r"--model.layers 2 is too few for DnCNN: .* use 3 or more$"):
+        DnCNN(layers=2)
+    assert DnCNN(layers=3, width=4).halo == 3

@@ -10,6 +10,7 @@ from PIL import Image
 
 from core.data.images.files import to_float
 from core.data.images.folder import Loaded
+from core.data.images.quality import Protocol
 from core.data.images.resize import imresize
 from core.errors import ConfigError
 from tasks.denoising.config import DataConfig
@@ -75,6 +76,17 @@ def test_blur_is_smaller_and_larger_again():
         assert small.dtype == np.uint8 and small.shape == (24 // scale, 24 // scale, 1)
         expected = imresize(small.astype(np.float64) / 255, (24, 24))
         np.testing.assert_allclose(blurred, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [47, 48, 49, 50])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_blur_shifts_nothing(side, scale):
+    """Bicubic weights reproduce a ramp, so that only a shift or the border can change it."""
+    rows, columns = np.mgrid[:side, : side + 1]
+    ramp = ((2 * rows + columns) / 200)[..., None].astype(np.float32)
+    blurred = DEGRADATIONS["super_resolution"](ramp, rng(), DataConfig(scales=[scale]))
+    inside = np.s_[4 * scale : -5 * scale, 4 * scale : -5 * scale]
+    np.testing.assert_allclose(blurred[inside], ramp[inside], atol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -150,6 +162,64 @@ def test_images_are_cut_to_a_multiple_of_the_scale():
     )
 
 
+def test_noise_of_photons_has_no_one_level_and_both_ends_of_a_range():
+    options = {"kinds": ["poisson_gaussian"], "sigma": 5.0}
+    low, high = conditions(DataConfig(**options, photons=[20.0, 200.0]))
+    assert [(c.name, c.sigma) for c in (low, high)] == [
+        ("photons 20 sigma 5", None),
+        ("photons 200 sigma 5", None),
+    ]
+    for condition, photons in ((low, 20), (high, 200)):
+        noisy, _ = condition.pair(flat(0.4))
+        assert noisy.var() == pytest.approx(0.4 / photons + (5 / 255) ** 2, rel=0.05)
+    (single,) = conditions(DataConfig(**options))
+    assert single.name == "photons 100 sigma 5"
+
+
+def studio(rgb):
+    """MATLAB's rgb2ycbcr of [0, 1], on [0, 1]."""
+    red, green, blue = np.moveaxis(rgb.astype(np.float64), 2, 0)
+    return ((16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255)[..., None]
+
+
+def test_enlargement_of_a_colour_file_is_tested_on_matlabs_luma():
+    """Made small and large in RGB; truth and input are not rounded."""
+    colour = picture(20, 25, 3)
+    (condition,) = conditions(DataConfig(kinds=["super_resolution"], scales=[3]))
+    degraded, truth = condition.pair(picture(20, 25), colour)
+    cut = colour[:18, :24]
+    np.testing.assert_allclose(truth, studio(cut / 255), atol=1e-6)
+    large = imresize(imresize(cut, 1 / 3).astype(np.float64) / 255, 3)
+    np.testing.assert_allclose(degraded, studio(large), atol=1e-6)
+    assert truth.dtype == degraded.dtype == np.float32
+
+
+def test_jpeg_of_a_colour_file_is_of_its_8_bit_luma():
+    colour = picture(24, 24, 3)
+    (condition,) = conditions(DataConfig(kinds=["jpeg"], test_quality=[10]))
+    degraded, truth = condition.pair(picture(24, 24), colour)
+    levels = np.floor(255 * studio(colour / 255) + 0.5).astype(np.uint8)
+    np.testing.assert_allclose(255 * truth, levels, atol=1e-4)
+    expected, _ = condition.pair(levels)
+    np.testing.assert_array_equal(degraded, expected)
+
+
+def test_noise_is_added_to_the_gray_image_of_a_colour_file():
+    (condition,) = conditions(DataConfig())
+    for given, expected in zip(
+        condition.pair(picture(), picture(channels=3)), condition.pair(picture()), strict=True
+    ):
+        np.testing.assert_array_equal(given, expected)
+
+
+def test_enlargement_is_scored_without_border_and_rounding():
+    blur, noise, jpeg = conditions(DataConfig(kinds=["super_resolution", "gaussian", "jpeg"], scales=[4]))[:3]
+    assert blur.protocol(Protocol()) == Protocol(shave=4, rounding="none")
+    assert blur.protocol(Protocol(shave=6, rounding="truncate")) == Protocol(shave=6, rounding="truncate")
+    for condition in (noise, jpeg):
+        assert condition.protocol(Protocol()) == Protocol()
+
+
 # ---------------------------------------------------------------- patches
 
 
@@ -189,18 +259,44 @@ def test_a_blind_model_sees_a_level_of_its_own_in_each_patch():
 def test_three_kinds_of_dncnn_3_all_occur():
     kinds = ["gaussian", "super_resolution", "jpeg"]
     config = {"kinds": kinds, "sigma": [0.0, 55.0], "augment": False}
-    clean = picture(16, 16)
-    samples = patches(clean, **config)
-    blurs = [imresize(to_float(imresize(clean, 1 / s)), (16, 16)).astype(np.float32) for s in (2, 3, 4)]
-    found = dict.fromkeys(kinds, 0)
+    clean = picture(24, 24)
+    samples = patches(clean, patch=24, **config)
+    blurs = [imresize(to_float(imresize(clean, 1 / s)), s).astype(np.float32) for s in (2, 3, 4)]
+    found, scales = dict.fromkeys(kinds, 0), set()
     for seed in range(60):
         noisy = samples.draw(0, rng(seed))["noisy"].transpose(1, 2, 0)
-        if any(np.allclose(noisy, blur, atol=1e-6) for blur in blurs):
+        (blur, *_) = [i for i, blur in enumerate(blurs) if np.allclose(noisy, blur, atol=1e-6)] or [None]
+        if blur is not None:
             found["super_resolution"] += 1
+            scales.add(blur)
         else:  # JPEG gives whole levels
             whole = np.abs(255 * noisy - np.round(255 * noisy)).max() < 1e-3
             found["jpeg" if whole else "gaussian"] += 1
     assert min(found.values()) > 8  # 20 are expected of each
+    assert scales == {0, 1, 2}
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_blurred_patch_is_cut_from_the_whole_blurred_image(scale):
+    clean = picture(96, 84)
+    whole = imresize(to_float(imresize(clean, 1 / scale)), scale)
+    samples = patches(clean, kinds=["super_resolution"], scales=[scale], patch=13, augment=False)
+    pieces = np.lib.stride_tricks.sliding_window_view(to_float(clean)[..., 0], (13, 13))
+    places = set()
+    for seed in range(60):
+        sample = samples.draw(seed % 4, rng(seed))
+        (place,) = np.argwhere(np.isclose(pieces, sample["clean"][0], atol=1e-6).all(axis=(2, 3)))
+        top, left = place
+        expected = whole[top : top + 13, left : left + 13, 0]
+        np.testing.assert_allclose(sample["noisy"][0], expected, atol=1e-6)
+        places.add((top % scale, left % scale))
+    assert len(places) > 3
+
+
+def test_the_blur_of_an_image_that_is_as_small_as_a_patch():
+    sample = patches(picture(17, 18), kinds=["super_resolution"], patch=17, augment=False).draw(0, rng())
+    assert sample["noisy"].shape == (1, 17, 17)
+    assert 0.001 < np.abs(sample["noisy"] - sample["clean"]).mean() < 0.1
 
 
 @pytest.mark.parametrize("augment", [False, True])

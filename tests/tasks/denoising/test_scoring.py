@@ -141,6 +141,31 @@ def test_of_real_noise_nothing_else_can_be_made():
     assert not any("noise" in note or "noisy" in note for note in notes)
 
 
+def test_dncnn_3_is_scored_as_published():
+    """Each condition by its own protocol, in the table of the others too."""
+    kinds = ["gaussian", "super_resolution", "jpeg"]
+    config = config_of(all_protocols=True, kinds=kinds, scales=[3], test_quality=[10])
+    data = data_of()
+    data.tests["A"].colour["0.png"] = smooth(0, 32, 3)
+    result = score_denoiser(half, config, data)
+    expected = {"sigma 25": [], "x3": [], "jpeg 10": []}
+    for case in all_cases(config.data, data):
+        restored, truth = half(case.pixels), case.truth
+        if case.condition == "x3":
+            error = np.clip(restored, 0, 1)[3:-3, 3:-3].astype(np.float64) - truth[3:-3, 3:-3]
+            expected["x3"].append(-10 * np.log10(np.mean(error**2)))
+        else:
+            expected[case.condition].append(psnr(restored, truth))
+    for condition, values in expected.items():
+        rows = result.rows[result.rows["condition"] == condition]
+        np.testing.assert_allclose(rows["psnr"], values, rtol=1e-5)
+    assert float(result.notes[1].split()[2]) == pytest.approx(result.metrics["psnr"], abs=1e-3)
+    (luma, *_) = [case for case in all_cases(config.data, data) if case.condition == "x3"]
+    rgb = smooth(0, 32, 3)[:30, :30].astype(np.float64)
+    levels = 16 + (rgb @ [[65.481], [128.553], [24.966]]) / 255
+    np.testing.assert_allclose(255 * luma.truth, levels, atol=1e-3)
+
+
 # ---------------------------------------------------------------- baselines
 
 
@@ -176,6 +201,11 @@ def test_where_the_level_is_not_known_it_is_estimated(monkeypatch):
     assert given == [pytest.approx(20, rel=0.15)]
     score_baselines(config_of(baselines=["noisy"], sigma=33.0), data_of())
     assert given[1:] == [33.0] * 3
+    # Shot noise is far above the read noise alone.
+    score_baselines(
+        config_of(baselines=["noisy"], kinds=["poisson_gaussian"], sigma=1.0, photons=20.0), data_of()
+    )
+    assert min(given[4:]) > 15
 
 
 def test_bm3d_without_its_package_is_one_line(monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +143,7 @@ def test_evaluate_gives_the_numbers_of_the_training(trained, work, capsys):
     folder = the_run(trained)
     code, out, _ = run("evaluate", [f"--model={folder}", "--tracking=none", "--output=scores"], capsys)
     assert code == 0
-    assert "no --data given: scored on the data that it was trained for" in out
+    assert "as in training: " in out and "data.path " in out
     assert "this is other data" not in out
     metrics = json.loads((folder / "run.json").read_text())["metrics"]
     scored = json.loads((work / "scores" / "metrics.json").read_text())["metrics"]
@@ -153,6 +155,15 @@ def test_evaluate_gives_the_numbers_of_the_training(trained, work, capsys):
             assert value == pytest.approx(metrics[f"{prefix}/{name}"], rel=1e-9)
     assert (work / "scores" / "samples.csv").read_bytes() == (folder / "samples.csv").read_bytes()
     assert "PSNR by protocol" not in out
+
+
+def test_evaluate_takes_over_the_channels_that_training_found(trained, work, capsys):
+    """The training images are gray; colour ones are turned gray for the model."""
+    photos(work / "Colour", 1, channels=3)
+    argv = [f"--model={the_run(trained)}", "--tracking=none", f"--data.test_path=[{work / 'Colour'}]"]
+    assert run("evaluate", [*argv, "--output=scores"], capsys)[0] == 0
+    stored = json.loads((the_run(trained) / "package" / "metadata.json").read_text())
+    assert stored["data"]["config"]["channels"] == 1
 
 
 def test_evaluate_on_other_images_and_by_other_protocols(trained, work, capsys):
@@ -235,6 +246,44 @@ def test_a_finished_run_is_not_resumed(trained, work, capsys):
     assert "is finished; --config" in err
 
 
+def test_a_stopped_run_resumes_to_the_same_result(work, capsys, monkeypatch):
+    """SIGTERM in the second of three steps, in the middle of an epoch of patches and noise."""
+    from core.commands import train
+
+    monkeypatch.setattr(TASK, "figures", lambda *given: iter(()))  # they take most of the time
+    argv = [
+        f"--data.path={photos(work / 'photos')}",
+        "--data.kinds=[clipped, super_resolution, jpeg]",
+        *TINY,
+    ]
+    argv = [
+        *argv,
+        "--train.steps=3",
+        "--data.scales=[2]",
+        "--data.test_quality=[10]",
+        "--scoring.baselines=[noisy]",
+    ]
+    assert run("train", [*argv, "--output=whole"], capsys)[0] == 0
+    original = train.Observer
+
+    def stopping(advance, log):
+        def count(done, total):
+            advance(done, total)
+            if done == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return original(count, log)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "Observer", stopping)
+        code, _, err = run("train", [*argv, "--output=stopped"], capsys)
+    assert code == 130 and "after step 1 of 3" in err
+    assert run("train", ["--output=stopped", "--resume=last"], capsys)[0] == 0
+    (whole,), (stopped,) = ((work / name / "denoising").iterdir() for name in ("whole", "stopped"))
+    for name in ("samples.csv", "package/weights.safetensors"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+
+
 # ---------------------------------------------------------------- other data
 
 
@@ -264,6 +313,7 @@ def test_a_model_of_pairs(work, capsys):
         (["--data.path=photos", "--data.name=photographs"], 2, "--data.name photographs takes no path"),
         (["--data.path=photos", "--scoring.baselines=[bm3d]"], 2, "pip install bm3d"),
         (["--data.path=photos", "--train.loss=l3"], 2, "--train.loss"),
+        (["--data.path=photos", "--model.layers=2"], 2, "--model.layers 2 is too few for DnCNN"),
         (["--data.path=photos", "--model.variant=kia"], 2, "Did you mean 'kair'?"),
         (["--data.path=photos", "--train.batch_size=99"], 1, "--train.batch_size"),
         (["--data.path=photos", "--model=dncn"], 2, "Did you mean 'dncnn'?"),

@@ -136,6 +136,10 @@ def test_jpeg_changes_the_small_patch_only(tmp_path):
         ({"name": "folder"}, "needs --data.path"),
         ({"name": "pairs", "path": "x", "scales": [2, 3]}, "images of one scale"),
         ({"name": "photographs", "path": "x"}, "reads no folder"),
+        ({"test_share": 0.2}, "--data.test_share 0.2 splits a folder, not the photographs"),
+        ({"name": "photographs", "scene": "a"}, "--data.scene 'a' splits a folder"),
+        ({"patch": 0}, "--data.patch 0 is too small; use 1 or more"),
+        ({"patches": 0}, "--data.patches 0 is too small"),
     ],
 )
 def test_options_that_cannot_be_are_one_line(options, words):
@@ -156,5 +160,37 @@ def test_bad_folders_are_one_line(tmp_path):
     with pytest.raises(DataError, match="less than a patch of 24"):
         SmallAndLarge(load_data(config).train, (2,), config)
     config = DataConfig(path=str(tmp_path / "small"), test_path=[str(tmp_path / "one")], scales=[2], patch=24)
-    with pytest.raises(DataError, match="fewer than 48 on a side"):
-        load_data(config)
+    with pytest.raises(DataError, match="less than a patch of 24"):
+        SmallAndLarge(load_data(config).train, (2,), config)
+
+
+def test_test_folders_of_one_name_are_both_used(tmp_path):
+    paths = [folder(tmp_path / side / "Set" / "HR", 2, first) for side, first in (("a", 0), ("b", 50))]
+    data = load_data(DataConfig(test_path=[*paths, paths[1]], scales=[2]))
+    assert list(data.tests) == ["Set", "b_Set", "b_Set_2"]
+    assert data.tests["b_Set"].high.names == ["50.png", "51.png"]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_training_images_below_a_patch_are_left_out_and_the_data_stays_the_same(tmp_path, others):
+    """At the largest scale; with a test folder and with a split."""
+    path = folder(tmp_path / "train", 8)
+    save(tmp_path / "train" / "narrow.png", picture(99, 23, 40))
+    tests = [folder(tmp_path / "test", 1, 50)] if others else None
+    small, large = (
+        load_data(DataConfig(path=path, test_path=tests, scales=[2, 3], patch=patch)) for patch in (7, 8)
+    )
+    assert small.digest == large.digest
+    assert "narrow.png" in small.train.high.names, "or choose another name, that is not held out"
+    assert set(small.train.high.names) - set(large.train.high.names) == {"narrow.png"}
+    assert "narrow.png: left out, 40x23 pixels are fewer than 24 on a side" in large.notes
+
+
+def test_small_pairs_are_left_out_on_both_sides(tmp_path):
+    for i, height in enumerate((16, 7, 16, 16)):
+        save(tmp_path / "HR" / f"{i}.png", picture(i, 2 * height, 36))
+        save(tmp_path / "LR" / f"{i}.png", picture(i + 10, height, 18))
+    data = load_data(DataConfig(name="pairs", path=str(tmp_path), scales=[2], patch=8, test_share=0.1))
+    assert data.tests["test"].high.names == ["3"]
+    assert data.train.low.names == data.train.high.names == ["0", "2"]
+    np.testing.assert_array_equal(data.train.low.images[1], picture(12, 16, 18))

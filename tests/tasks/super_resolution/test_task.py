@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -108,6 +109,12 @@ def test_wrong_uses_are_one_line(place, capsys, command, options, words):
     assert use(command, run, *filled, *output) in (1, 2)
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
+
+
+def test_the_result_goes_beside_the_input_and_names_the_scale():
+    predictor = SimpleNamespace(scales=(2, 3))
+    for scale, expected in ((None, "photo_x2.png"), (3, "photo_x3.png")):
+        assert TASK.default_output(predictor, TASK.predict_class(input="photo.jpg", scale=scale)) == expected
 
 
 def test_rcan_has_one_scale(place, capsys):

@@ -150,6 +150,19 @@ def test_tiff_layouts(tmp_path):
     np.testing.assert_array_equal(read_picture(path).pixels[..., 0], 65535 - planes[..., 0])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize(("height", "width"), [(40, 1), (1, 40), (1, 1), (3, 1)])
+def test_tiff_sides_of_one_pixel(tmp_path, height, width, channels):
+    drawn = np.random.default_rng(5).integers(0, 65536, (height, width, channels)).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    write_picture(path, Picture(drawn))
+    np.testing.assert_array_equal(read_picture(path).pixels, drawn)
+    if channels > 1:
+        kind = "rgb" if channels == 3 else "minisblack"
+        tifffile.imwrite(path, np.moveaxis(drawn, -1, 0), photometric=kind, planarconfig="separate")
+        np.testing.assert_array_equal(read_picture(path).pixels, drawn)
+
+
 def test_16_bit_ppm_with_another_maximum(tmp_path):
     path = stored(tmp_path, "a.pgm", b"P5\n# made by hand\n2 1\n1023\n\x03\xff\x02\x00")
     np.testing.assert_array_equal(read_picture(path).pixels.ravel(), [65535, round(512 / 1023 * 65535)])
@@ -205,6 +218,10 @@ BROKEN = {
     "two webp frames": (encoded(Image.fromarray(RGB), "WEBP", **ANIMATION), "2 frames"),
     "three pages": (pages(), "3 pages"),
     "nan": (array_file(np.array([[1, np.nan], [np.inf, 0]])), "2 of 4 values are NaN or infinite"),
+    "white of 255": (
+        array_file(np.array([[-1.5, 3], [255, 0]])),
+        "float values from -1.5 to 255, but white is 1; divide them by the value of white, such as 255 or 65535",
+    ),
     "int16": (array_file(np.ones((3, 3), np.int16)), "int16"),
     "one axis": (array_file(np.ones(3)), "shape (3,)"),
     "no pixels": (b"P5 0 5 65535\n", "cannot be decoded"),
@@ -259,6 +276,37 @@ def test_refuses_what_the_format_cannot_hold(tmp_path, name, picture, words):
     with pytest.raises(ConfigError) as caught:
         write_picture(tmp_path / name, picture)
     assert words in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bright_spots_in_float_are_read(tmp_path):
+    write_picture(tmp_path / "a.tif", Picture(np.array([[[1.9], [-0.3]]], np.float32)))
+    assert read_picture(tmp_path / "a.tif").pixels.ravel() == pytest.approx([1.9, -0.3])
+
+
+@pytest.mark.parametrize(("ending", "most"), [("jpg", 65500), ("JPEG", 65500), ("webp", 16383)])
+def test_formats_hold_so_many_pixels_on_a_side(tmp_path, ending, most):
+    path = tmp_path / f"a.{ending}"
+    write_picture(path, Picture(np.zeros((1, most, 1), np.uint8)))
+    with Image.open(path) as image:
+        assert image.size == (most, 1)
+    path.unlink()
+    said = rf"^{path}: \.{ending.lower()} holds at most {most} pixels on a side, not {most + 1}; use .png or .tif$"
+    for shape in ((1, most + 1, 1), (most + 1, 1, 1)):
+        with pytest.raises(ConfigError, match=said):
+            write_picture(path, Picture(np.zeros(shape, np.uint8)))
+    assert not list(tmp_path.iterdir())
+    write_picture(tmp_path / "a.png", Picture(np.zeros((1, most + 1, 1), np.uint8)))
+
+
+def test_what_an_encoder_refuses_is_one_line(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ValueError("encoding error 5")
+
+    monkeypatch.setattr(Image.Image, "save", refuse)
+    said = r"a\.webp: cannot be written \(encoding error 5\); use .png or .tif$"
+    with pytest.raises(ConfigError, match=said):
+        write_picture(tmp_path / "a.webp", Picture(RGB))
     assert not list(tmp_path.iterdir())
 
 

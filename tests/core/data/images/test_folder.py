@@ -11,6 +11,8 @@ from core.data.images.folder import (
     list_pictures,
     load_pairs,
     load_pictures,
+    other_files,
+    set_names,
 )
 from core.errors import DataError
 
@@ -30,6 +32,14 @@ def test_listing_is_natural_and_flat(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     assert [item.name for item in list_pictures(tmp_path)] == ["a.bmp", "IMG1.PNG", "img2.png", "img10.png"]
     assert list_pictures(tmp_path / "a.bmp") == [tmp_path / "a.bmp"]
+
+
+def test_what_a_listing_leaves_out(tmp_path):
+    put(tmp_path / "a.png")
+    put(tmp_path / "deeper.gif" / "b.png")
+    for name in ("x10.gif", "x2.JFIF", ".DS_Store", ".y.gif", "none"):
+        (tmp_path / name).write_text("x")
+    assert [item.name for item in other_files(tmp_path)] == ["none", "x2.JFIF", "x10.gif"]
 
 
 def test_listing_nothing(tmp_path):
@@ -55,6 +65,14 @@ def test_loading_drops_with_notes(tmp_path):
         f"left out: {tmp_path / 'd.png'}: the file is empty (0 bytes); copy it again",
         "1 read with 1 and turned into 3 channels",
     ]
+
+
+def test_float_images_with_another_white_are_left_out(tmp_path):
+    put(tmp_path / "a.png", 1)
+    np.save(tmp_path / "b.npy", picture(2).astype(np.float32))
+    loaded = load_pictures(tmp_path, 3)
+    assert loaded.names == ["a.png"]
+    assert len(loaded.notes) == 1 and "b.npy: float values from 0 to 25" in loaded.notes[0]
 
 
 def test_many_drops_are_counted(tmp_path):
@@ -170,3 +188,9 @@ def test_leaks_are_dropped():
     assert train.notes == ["before", "b: left out, it is the test image x"]
     with pytest.raises(DataError, match="every training image is also a test image"):
         drop_leaks(Loaded(["b"], [picture(2)]), test)
+
+
+def test_names_of_image_sets_are_each_given_once(tmp_path):
+    paths = [tmp_path / part for part in ("a/Set5", "a/Set5/HR", "b/Set5/HR", "b/Set5", "Set14")]
+    assert set_names(paths) == ["Set5", "a_Set5", "b_Set5", "b_Set5_2", "Set14"]
+    assert set_names([]) == []

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from core.data.images.augment import Symmetries
-from core.data.images.patches import Patches
-from core.errors import DataError
+from core.data.images.patches import Patches, check_patches, large_enough
+from core.errors import ConfigError, DataError
 
 
 def places(height, width, channels=1):
@@ -65,6 +65,16 @@ def test_versions_are_cut_from_the_same_place_and_turned_alike(augment, factor):
         np.testing.assert_array_equal(colour, cut.repeat(3, axis=2) + 0.25)
 
 
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_derived_version_is_of_the_same_place_and_turned_alike(augment):
+    image = places(12, 10)
+    patches = Patches(["a"], [[image]], 5, 1, augment)
+    for seed in range(20):
+        cut, derived = patches.crop(0, rng(seed), lambda rows, columns: image[rows, columns] + 0.5)
+        np.testing.assert_array_equal(derived, cut + 0.5)
+        np.testing.assert_array_equal(cut, patches.crop(0, rng(seed))[0])
+
+
 def test_all_eight_symmetries_occur_about_equally():
     image = places(3, 3)
     found = [0] * 8
@@ -96,3 +106,28 @@ def test_turning_leaves_the_global_generator_alone():
 def test_a_small_image_is_named_before_training():
     with pytest.raises(DataError, match=r"^b has 9x5 pixels, less than a patch of 6; lower --data.patch"):
         Patches(["a", "b"], [[places(6, 6), places(5, 9)]], 6, 1)
+
+
+def test_images_below_a_patch_are_told_apart():
+    images = [places(6, 6), places(5, 9), places(9, 7), places(9, 5)]
+    keep, notes = large_enough(["a", "b", "c", "d"], images, 6)
+    assert keep == [0, 2]
+    assert notes == [
+        "b: left out, 9x5 pixels are fewer than 6 on a side",
+        "d: left out, 5x9 pixels are fewer than 6 on a side",
+    ]
+    many = large_enough([*"abcdef"], [places(9, 9), *[places(5, 5)] * 5], 6)[1]
+    assert len(many) == 4 and many[3] == "2 more left out for such reasons"
+
+
+def test_where_none_is_large_enough_all_stay_for_the_error():
+    assert large_enough(["a", "b"], [places(5, 5)] * 2, 6) == ([0, 1], [])
+
+
+@pytest.mark.parametrize(
+    ("patch", "patches", "said"), [(0, 1, "--data.patch 0"), (1, -1, "--data.patches -1")]
+)
+def test_no_patches_are_refused(patch, patches, said):
+    with pytest.raises(ConfigError, match=f"{said} is too small; use 1 or more"):
+        check_patches(patch, patches)
+    check_patches(1, 1)
