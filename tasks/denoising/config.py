@@ -143,6 +143,8 @@ class DenoisingTrainConfig(TrainConfig):
 class DenoisingScoringConfig(ScoringConfig):
     """How denoised images are scored: all values, rounded to 8 bit, no border left out.
 
+    For super_resolution as DnCNN-3: a border of the scale or more is left out, and round means not rounded.
+
     Args:
         baselines: noisy, nlm (non-local means) and bm3d; the first decides about promotion. bm3d needs the package
             of that name, whose licence is for non-commercial use.

@@ -44,6 +44,7 @@ class Denoising(Task):
         "pairs": "your folder of noisy and clean images of the same scenes",
     }
     bundled = {  # noqa: RUF012
+        "dncnn_color": "colour, Gaussian noise of any level up to 55: a blind DnCNN on 200 photographs of BSDS",
         "ridnet_camera": "colour, camera noise: a small RIDNet on PolyU",
         "dncnn_gray_25": "gray, Gaussian noise of sigma 25: DnCNN-S on BSD400",
     }

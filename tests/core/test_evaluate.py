@@ -100,6 +100,6 @@ def test_flags_of_a_file_count_as_given(tmp_path):
 
 
 def test_a_model_that_was_handed_on_asks_for_data():
-    with pytest.raises(ConfigError, match="comes without its data; give --data.test_path or --data.path"):
+    with pytest.raises(ConfigError, match=r"comes without its data; give --data.test_path or --data.path"):
         taken(provenance={"commit": "c0ffee"})
     assert taken("--data.path", "mine", provenance={})[0].data.path == "mine"

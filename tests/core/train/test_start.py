@@ -26,5 +26,5 @@ def test_what_fits_is_copied_and_the_rest_stays():
 
 
 def test_a_model_of_another_kind_is_refused():
-    with pytest.raises(ConfigError, match="--train.start_from other: none of its weights fits this model"):
+    with pytest.raises(ConfigError, match=r"--train.start_from other: none of its weights fits this model"):
         start_from(net(5, 0), {"a": torch.zeros(1), "0.weight": torch.zeros(4, 4)}, "other")
