@@ -190,7 +190,9 @@ class Run:
             self.record.tags |= environment_tags(seed)
             # The command that began the run can repeat it, the one that resumed it cannot; a change that was in no
             # commit then stays in the result.
-            self.record.tags |= {k: v for k, v in before.items() if k == "command" or (k, v) == ("git.dirty", "true")}
+            self.record.tags |= {
+                k: v for k, v in before.items() if k == "command" or (k, v) == ("git.dirty", "true")
+            }
             self._save()
             if self._uri is not None:
                 if not self.resumed:

@@ -87,7 +87,9 @@ def test_named_data_keep_what_the_model_is_for():
     assert said == ["scoring.shave 3", "scoring.channel y", "data.sigma [0, 55]"]
 
 
-@pytest.mark.parametrize("flags", [("--scoring.shave", "0"), ("--scoring.shave=0",), ("--scoring", "{shave: 0}")])
+@pytest.mark.parametrize(
+    "flags", [("--scoring.shave", "0"), ("--scoring.shave=0",), ("--scoring", "{shave: 0}")]
+)
 def test_what_is_given_wins_even_if_it_is_the_default(flags):
     config, _ = taken(*flags)
     assert config.scoring == Scoring(0, "y")

@@ -18,7 +18,9 @@ def test_what_fits_is_copied_and_the_rest_stays():
     trained[1].running_mean.fill_(2.0)
     tail = new[2].weight.clone()
     said = start_from(new, trained.state_dict(), "models:/x/1")
-    assert torch.equal(new[0].weight, trained[0].weight) and torch.equal(new[1].running_mean, torch.full((4,), 2.0))
+    assert torch.equal(new[0].weight, trained[0].weight) and torch.equal(
+        new[1].running_mean, torch.full((4,), 2.0)
+    )
     assert torch.equal(new[2].weight, tail)
     assert said == "starts from models:/x/1: 7 of 9 tensors; new: 2.weight, 2.bias"
     new[0].weight.data.zero_()
