@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from core.data.images.encode import check_fits
-from core.data.images.files import read_picture, write_picture
+from core.data.images.files import Picture, read_picture, write_picture
 from core.errors import DataError, SkipwayError
 from core.infer.files import restore_picture
 from core.infer.restorer import Restorer
@@ -22,9 +21,9 @@ COLUMN = "image"
 
 
 def serve_frame(restorer: Restorer, frame: pd.DataFrame, scale: int | None = None) -> pd.DataFrame:
-    """Restores the images of the column ``image``: base64 of a file in any format, answered as base64 of a PNG.
+    """Restores the images of the column ``image``, base64 of files in any format.
 
-    Alpha and colour profile are kept as in :func:`core.infer.files.restore_picture`.
+    The answer is base64 of a PNG, or of a TIFF where there are more channels than a PNG holds. Alpha and colour profile are kept as in :func:`core.infer.files.restore_picture`.
 
     Raises:
         DataError: The column is missing, or a row is not an image.
@@ -43,7 +42,7 @@ def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str
         raise DataError(f"row {row}: {COLUMN} is not base64 text of an image file") from None
     # The reader goes by content; a file keeps one way in.
     with tempfile.TemporaryDirectory() as folder:
-        path, result = Path(folder) / "image", Path(folder) / "restored.png"
+        path, result = Path(folder) / "image", Path(folder) / f"restored{_ending(restorer)}"
         path.write_bytes(data)
         try:
             picture = read_picture(path)
@@ -59,9 +58,12 @@ def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str
 
 def example_request(restorer: Restorer) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Returns a request with one image of 32 x 32 pixels, and no parameters."""
-    from PIL import Image
-
     values = np.linspace(0, 255, 32 * 32 * restorer.channels).reshape(32, 32, -1).astype(np.uint8)
-    stored = io.BytesIO()
-    Image.fromarray(values[..., 0] if restorer.channels == 1 else values[..., :3]).save(stored, "PNG")
-    return pd.DataFrame({COLUMN: [base64.b64encode(stored.getvalue()).decode()]}), {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"example{_ending(restorer)}"
+        write_picture(path, Picture(values))
+        return pd.DataFrame({COLUMN: [base64.b64encode(path.read_bytes()).decode()]}), {}
+
+
+def _ending(restorer: Restorer) -> str:
+    return ".png" if restorer.channels in (1, 3) else ".tif"

@@ -55,7 +55,8 @@ class DataConfig(DegradationConfig):
         test_share: Share of the images, or of the scenes, that is held out.
         scene: Regular expression on the names of the images; what it finds names the scene. Images of one scene
             are never on both sides of the split.
-        channels: 1 makes gray images of colour files, 3 colour of gray ones; by default as in most files.
+        channels: 1 makes gray images of colour files, 3 colour of gray ones; by default as in most files. Other
+            numbers are for TIFF and NPY files of so many channels.
         patch: Side of a training patch, pixels.
         patches: Patches of each image in an epoch.
         resize: Sizes at which the training images are used, such as [1, 0.9, 0.8, 0.7].
@@ -67,7 +68,7 @@ class DataConfig(DegradationConfig):
     test_path: list[str] | None = None
     test_share: float = 0.1
     scene: str | None = None
-    channels: Literal[1, 3] | None = None
+    channels: int | None = None
     patch: int = 40
     patches: int = 512
     resize: list[float] = field(default_factory=lambda: [1.0])

@@ -178,14 +178,14 @@ def _clean_folder(path: Path) -> Path | None:
 
 
 def _channels_of(path: Path) -> int:
-    """1 or 3, as most of the first images of a folder; what cannot be read is told when all are read."""
+    """As most of the first images of a folder; what cannot be read is told when all are read."""
     found = []
     for item in list_pictures(_clean_folder(path) or path)[:SAMPLED]:
         try:
             found.append(read_picture(item).pixels.shape[2])
         except DataError:
             continue
-    return 1 if 2 * found.count(1) > len(found) else 3
+    return max(found, key=lambda channels: (found.count(channels), channels), default=3)
 
 
 def _read_folder(path: Path, channels: int) -> ImageSet:

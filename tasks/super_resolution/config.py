@@ -28,7 +28,8 @@ class DataConfig:
             are never on both sides of the split.
         scales: Factors by which height and width grow, of 2, 3, 4 and 8. CARN and CARN-M take several. By default
             [2] in training, and those of the model afterwards.
-        channels: 3 for colour or 1 for gray; files are converted.
+        channels: 3 for colour or 1 for gray, files are converted; or the channels of your TIFF and NPY files, which
+            are scored with --scoring.channel rgb (all values).
         patch: Side of a training patch of the small image, pixels.
         patches: Patches of each image and scale in an epoch.
         augment: Turn and flip patches at random.
@@ -42,7 +43,7 @@ class DataConfig:
     test_share: float = 0.1
     scene: str | None = None
     scales: list[int] | None = None
-    channels: Literal[1, 3] = 3
+    channels: int = 3
     patch: int = 48
     patches: int = 16
     augment: bool = True

@@ -106,3 +106,12 @@ def test_the_example_is_a_request(channels):
     (answer,) = serve_frame(restorer, frame)["image"]
     assert opened(answer).shape == ((32, 32) if channels == 1 else (32, 32, 3))
     np.testing.assert_array_equal(opened(answer), opened(frame["image"][0]))
+
+
+def test_images_of_other_channels_come_and_go_as_tiff():
+    restorer = Restorer(Affine(5))
+    frame, params = example_request(restorer)
+    (text,) = serve_frame(restorer, frame)["image"]
+    data = base64.b64decode(text)
+    assert data[:4] in (b"II*\x00", b"MM\x00*") and params == {}
+    assert tifffile.imread(io.BytesIO(data)).shape == (32, 32, 5)
