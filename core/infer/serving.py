@@ -23,7 +23,8 @@ COLUMN = "image"
 def serve_frame(restorer: Restorer, frame: pd.DataFrame, scale: int | None = None) -> pd.DataFrame:
     """Restores the images of the column ``image``, base64 of files in any format.
 
-    The answer is base64 of a PNG, or of a TIFF where there are more channels than a PNG holds. Alpha and colour profile are kept as in :func:`core.infer.files.restore_picture`.
+    The answer is base64 of a PNG, or of a TIFF where there are more channels than a PNG holds. Alpha and colour profile
+    are kept as in :func:`core.infer.files.restore_picture`.
 
     Raises:
         DataError: The column is missing, or a row is not an image.

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
 from core.config import TrainConfig
 from core.data.loader import EpochLoader
@@ -27,7 +26,7 @@ from core.train.signals import StopSignals
 SAMPLES, BATCH, FEATURES = 22, 4, 5  # five batches an epoch, two samples are left over
 
 
-class Points(Dataset):
+class Points:
     """A noisy linear map with a name for each sample; ``bad`` is a sample whose target is not a number."""
 
     def __init__(self, bad: int | None = None) -> None:
@@ -40,7 +39,7 @@ class Points(Dataset):
     def __len__(self) -> int:
         return SAMPLES
 
-    def __getitem__(self, index: int) -> dict[str, object]:
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, object]:
         return {"x": self.x[index], "y": self.y[index], "ids": f"point-{index}"}
 
 
