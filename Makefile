@@ -24,9 +24,10 @@ format: $(READY)  ## rewrite files in the project's style
 typecheck: $(READY)
 	$(BIN)/mypy
 
-bench: $(READY)  ## speed against peers, about a quarter of an hour
+bench: $(READY)  ## speed against peers, about twenty minutes
 	$(BIN)/python -m benchmarks.forecasting
 	$(BIN)/python -m benchmarks.backbones
+	$(BIN)/python -m benchmarks.restoration
 
 docs: $(READY)  ## docs/commands.md from the help texts
 	$(BIN)/python -m docs.commands > docs/commands.md
