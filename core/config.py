@@ -35,7 +35,9 @@ class TrainConfig:
         optimizer: adam, adamw, sgd (Nesterov momentum 0.9), or lamb for large batches.
         weight_decay: Decoupled for adamw, part of the scaled step for lamb, L2 for the others; never on vectors
             (norms, biases).
-        schedule: constant, cosine (to zero), or thirds (halved after each third of the steps).
+        schedule: constant, cosine (to zero), thirds (halved after each third of the steps), or milestones.
+        milestones: Shares of the steps after which the rate is multiplied by decay, such as [0.5, 0.75].
+        decay: That factor.
         warmup_steps: Steps of linear warm-up.
         grad_clip: Largest gradient norm; each member of an ensemble is clipped on its own.
         accumulate: Batches that are summed into one step.
@@ -78,7 +80,9 @@ class TrainConfig:
     lr: float = 1e-3
     optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "thirds"] = "cosine"
+    schedule: Literal["constant", "cosine", "thirds", "milestones"] = "cosine"
+    milestones: list[float] = field(default_factory=lambda: [0.5, 0.75])
+    decay: float = 0.1
     warmup_steps: int = 0
     grad_clip: float | None = None
     accumulate: int = 1

@@ -57,6 +57,11 @@ def conv_transpose(dims: int) -> type[ConvTranspose]:
     return _CONV_TRANSPOSE[check_dims(dims) - 1]
 
 
+def batch_norm(dims: int) -> type[nn.BatchNorm1d] | type[nn.BatchNorm2d] | type[nn.BatchNorm3d]:
+    """Returns the batch normalisation class, for norms that :func:`norm` does not make."""
+    return _BATCH_NORM[check_dims(dims) - 1]
+
+
 def pointwise(dims: int, in_channels: int, out_channels: int, bias: bool = False) -> nn.Linear | Conv:
     """Returns a linear map of channels: a 1x1 convolution, or a linear layer if ``dims`` is 0."""
     if dims == 0:

@@ -20,7 +20,7 @@ from core.track.environment import installed
 from core.track.folder import finite
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from core.task import Packaged
 
@@ -67,6 +67,21 @@ class Package:
         from core.compress.package import restore
 
         return restore(self.folder, stored, self.metadata["base"])
+
+    def load_into(self, model: nn.Module, prefix: str = "") -> nn.Module:
+        """Gives a new model the weights, or those whose names begin with ``prefix``, and returns it for evaluation.
+
+        Raises:
+            PackageError: Weights and configuration do not fit.
+        """
+        tensors = {k.removeprefix(prefix): v for k, v in self.tensors().items() if k.startswith(prefix)}
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise PackageError(
+                f"{self.folder} does not fit its model: {' '.join(str(error).split())}"
+            ) from None
+        return model.eval()
 
 
 def save_package(folder: Path, packaged: Packaged, task: str) -> Path:

@@ -70,6 +70,8 @@ def lr_factor(step: int, total: int, config: TrainConfig) -> float:
     if config.schedule == "thirds":
         # N-BEATS (arXiv 1905.10437, appendix): halved at each third of the iterations.
         return warm * 0.5 ** (step // max(1, total // 3))
+    if config.schedule == "milestones":
+        return warm * config.decay ** sum(step >= round(share * total) for share in config.milestones)
     return warm
 
 

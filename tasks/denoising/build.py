@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from core.config import to_dict
 from core.data.loader import EpochLoader
-from core.errors import PackageError
 from core.registry import Registry
 from core.task import Packaged, Part
 from core.track.package import Package
@@ -109,10 +108,4 @@ def load_model(package: Package) -> nn.Module:
     """
     options = dict(package.config["model"])
     model = build_model(MODELS[options["name"]](**options), package.config["channels"])
-    try:
-        model.load_state_dict(package.tensors())
-    except RuntimeError as error:
-        raise PackageError(
-            f"{package.folder} does not fit its model: {' '.join(str(error).split())}"
-        ) from None
-    return model.eval()
+    return package.load_into(model)

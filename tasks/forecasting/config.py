@@ -155,7 +155,7 @@ class ForecastTrainConfig(TrainConfig):
 
     steps: int | dict[str, int] | None = 100
     batch_size: int = 1024
-    schedule: Literal["constant", "cosine", "thirds"] = "thirds"
+    schedule: Literal["constant", "cosine", "thirds", "milestones"] = "thirds"
     grad_clip: float | None = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "fp32"  # raw values of any size go through the network
     history: float | dict[str, float] = 10.0

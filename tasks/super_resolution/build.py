@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from core.config import to_dict
 from core.data.loader import EpochLoader
-from core.errors import ConfigError, PackageError
+from core.errors import ConfigError
 from core.registry import Registry
 from core.task import Packaged, Part
 from core.track.package import Package
@@ -123,10 +123,4 @@ def load_model(package: Package) -> nn.Module:
     options = dict(package.config["model"])
     config = MODELS[options["name"]](**options)
     model = build_model(config, package.config["scales"], package.config["channels"])
-    try:
-        model.load_state_dict(package.tensors())
-    except RuntimeError as error:
-        raise PackageError(
-            f"{package.folder} does not fit its model: {' '.join(str(error).split())}"
-        ) from None
-    return model.eval()
+    return package.load_into(model)

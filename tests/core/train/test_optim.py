@@ -26,6 +26,8 @@ from core.train.stacked import Stacked
         ("cosine", 4, 2, [0.5, 0.8535534, 0.5, 0.1464466]),
         ("thirds", 9, 0, [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
         ("thirds", 1, 0, [1]),
+        ("milestones", 8, 0, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        ("milestones", 8, 2, [0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
     ],
 )
 def test_schedules(schedule, total, warmup, expected):
