@@ -112,6 +112,8 @@ class Task(ABC):
     bundled: ClassVar[dict[str, str]] = {}  # ClassVar
     """Trained models inside the package, ``tasks/<name>/weights/<model>``, with one line on each; the first is used
     where there is no champion."""
+    live_inputs: ClassVar[tuple[str, ...]] = ()
+    """What ``predict --input`` takes besides paths, such as ``-`` for standard input."""
 
     @property
     def registered_name(self) -> str:
@@ -181,6 +183,10 @@ class Task(ABC):
     def default_output(self, predictor: Any, config: Any) -> str | None:
         """Returns where ``predict`` writes without ``--output``; ``None`` where the user has to say it."""
         return None
+
+    def writes_to_stdout(self, config: Any) -> bool:
+        """Whether ``predict`` writes its results to standard output, where nothing else may stand then."""
+        return False
 
     @abstractmethod
     def serve(self, predictor: Any, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:

@@ -18,10 +18,10 @@ def run(task: Task, config: Any) -> int:
     """Predicts every input; returns 1 when some could not be read, after the others were written."""
     if config.input is None:
         raise ConfigError("predict needs --input FILE|FOLDER")
-    if not Path(config.input).exists():
+    if config.input not in task.live_inputs and not Path(config.input).exists():
         raise ConfigError(f"--input {config.input} does not exist")
     keep_large_allocations()
-    console = make_console()
+    console = make_console(stderr=task.writes_to_stdout(config))
     _, predictor = load_predictor(task, config, console)
     output = task.default_output(predictor, config) if config.output is None else config.output
     if output is None:

@@ -62,9 +62,10 @@ def compare(
     return rows
 
 
-def make_console(quiet: bool = False) -> Console:
+def make_console(quiet: bool = False, stderr: bool = False) -> Console:
     """Returns a console that does not fold tables when the output goes to a file."""
-    return Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 110)
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(quiet=quiet, stderr=stderr, highlight=False, width=None if stream.isatty() else 110)
 
 
 def print_results(

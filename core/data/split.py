@@ -56,12 +56,12 @@ def hold_out(names: Sequence[str], share: float, pattern: str | None, option: st
         DataError: There is one group alone.
     """
     check_share(share)
-    groups = list(names) if pattern is None else [_group(name, pattern, option) for name in names]
+    groups = list(names) if pattern is None else [group_of(name, pattern, option) for name in names]
     order = list(dict.fromkeys(groups))
     if len(order) < 2:
         raise DataError("one group alone cannot be split into training and test; give --data.test_path")
     count = min(len(order) - 1, max(1, round(share * len(order))))
-    held_out = set(sorted(order, key=_hash)[:count])
+    held_out = set(sorted(order, key=name_hash)[:count])
     train = [i for i, group in enumerate(groups) if group not in held_out]
     test = [i for i, group in enumerate(groups) if group in held_out]
     what = f"{len(order)} groups ({', '.join(sorted(held_out)[:6])})" if pattern else f"{len(order)}"
@@ -69,12 +69,18 @@ def hold_out(names: Sequence[str], share: float, pattern: str | None, option: st
     return Split(train, test, note)
 
 
-def _hash(group: str) -> str:
+def name_hash(group: str) -> str:
+    """Returns the SHA-256 of a name, which puts names in an order that has to do with nothing else."""
     # Names of files need not be valid Unicode.
     return hashlib.sha256(group.encode(errors="surrogateescape")).hexdigest()
 
 
-def _group(name: str, pattern: str, option: str) -> str:
+def group_of(name: str, pattern: str, option: str) -> str:
+    """Returns the first group of a pattern in a sample's name, or else its match: the sample's group.
+
+    Raises:
+        ConfigError: The pattern, which ``option`` gave, is wrong or finds nothing.
+    """
     try:
         found = re.search(pattern, name)
     except re.error as error:

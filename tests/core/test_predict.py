@@ -19,6 +19,8 @@ class Asking:
     """Says nothing about outputs."""
 
     default_output = Task.default_output
+    writes_to_stdout = Task.writes_to_stdout
+    live_inputs = Task.live_inputs
 
     def predict(self, predictor, config):
         self.seen = (predictor, config)
@@ -56,3 +58,31 @@ def test_a_task_that_does_not_decide_asks(source):
     with pytest.raises(ConfigError, match=r"^predict needs --input FILE\|FOLDER$"):
         predict.run(task, Halved(output="b.csv"))
     assert predict.run(task, Halved(input=source, output="b.csv")) == 0
+
+
+class Listening(Asking):
+    live_inputs = ("-",)
+
+    def writes_to_stdout(self, config):
+        return config.output == "-"
+
+
+def test_an_input_that_is_no_path_is_the_tasks(source):
+    task = Listening()
+    assert predict.run(task, Halved(input="-", output="b.csv")) == 0
+    assert task.seen[1].input == "-"
+    for asked, name in ((task, "+"), (Asking(), "-")):
+        with pytest.raises(ConfigError, match=r"^--input \S does not exist$"):
+            predict.run(asked, Halved(input=name, output="b.csv"))
+
+
+def test_lines_do_not_mix_with_results(source, monkeypatch, capsys):
+    def load(task, config, console):
+        console.print("model      x")
+        return None, "trained"
+
+    monkeypatch.setattr(predict, "load_predictor", load)
+    predict.run(Listening(), Halved(input=source, output="-"))
+    assert capsys.readouterr() == ("", "model      x\n")
+    predict.run(Listening(), Halved(input=source, output="b.csv"))
+    assert capsys.readouterr() == ("model      x\n", "")

@@ -1,0 +1,1 @@
+"""Keyword spotting with small residual networks. Start at ``task.py``; the README has the commands."""

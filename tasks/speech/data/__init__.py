@@ -1,0 +1,1 @@
+"""Recordings: audio files, folders of words, splits by speaker, and the clips of an epoch."""

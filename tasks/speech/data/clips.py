@@ -1,0 +1,108 @@
+"""Recordings of words in memory, and how they are split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from core.track.package import Package
+from tasks.speech.config import SILENCE, UNKNOWN
+
+
+@dataclass
+class Clips:
+    """Recordings of one length.
+
+    Attributes:
+        names: Paths relative to the folder, ``bed/0a7c2a8d_nohash_0.wav``; those of noise alone are
+            ``silence/running_tap.wav@31.2500`` with the second at which they begin.
+        waves: ``(M, L)`` int16.
+        labels: ``(M,)`` int64, places in the list of classes.
+        speakers: Who speaks, ``""`` where that is not known.
+        old: ``(M,)`` bool, from the data of the model that is extended.
+    """
+
+    names: list[str]
+    waves: np.ndarray
+    labels: np.ndarray
+    speakers: list[str]
+    old: np.ndarray
+
+    def wave(self, index: int) -> np.ndarray:
+        """Returns a recording ``(L,)``, float32 in [-1, 1)."""
+        return self.waves[index].astype(np.float32) / np.float32(32768)
+
+
+@dataclass
+class Fold:
+    """A way to split the clips; without cross-validation there is one, ``model``.
+
+    Attributes:
+        name: Name of the network that is trained on it.
+        train: Clips to learn from, int64.
+        validation: Clips that thresholds and early stopping are decided on, int64.
+        test: Held-out clips, int64.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass
+class SpeechData:
+    """A :class:`core.task.Dataset` of spoken words.
+
+    Attributes:
+        name: Short name.
+        classes: Names of the classes: silence and unknown where they exist, then words; those of an extended model
+            come first.
+        rate: Sampling rate, Hz.
+        clips: All clips of all folds.
+        folds: How they are split.
+        noise: Long recordings of noise to train with, float32 in [-1, 1].
+        test_noise: Other parts of them, held out.
+        notes: What was dropped, changed or assumed.
+        extends: Leading classes that an extended model already had.
+        made_noise: The noise is made, since there was no recording of any.
+        base: Package of the model that is extended.
+    """
+
+    name: str
+    classes: list[str]
+    rate: int
+    clips: Clips
+    folds: list[Fold]
+    noise: list[np.ndarray]
+    test_noise: list[np.ndarray]
+    notes: list[str] = field(default_factory=list)
+    extends: int = 0
+    made_noise: bool = False
+    base: Package | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of clips."""
+        return len(self.clips.names)
+
+    @property
+    def words(self) -> list[str]:
+        """Classes that are words."""
+        return [name for name in self.classes if name not in (SILENCE, UNKNOWN)]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of clips, classes, split and noise."""
+        total = hashlib.sha256(repr((self.classes, self.rate, self.extends)).encode(errors="surrogateescape"))
+        arrays = [self.clips.waves, self.clips.labels, self.clips.old, *self.noise, *self.test_noise]
+        for fold in self.folds:
+            total.update(fold.name.encode(errors="surrogateescape"))
+            arrays += [fold.train, fold.validation, fold.test]
+        for array in arrays:
+            total.update(f"{array.dtype.name}{array.shape}".encode())
+            total.update(np.ascontiguousarray(array).data)
+        return total.hexdigest()

@@ -1,0 +1,187 @@
+"""``predict`` and requests: recordings in, the word of each out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from core.commands.results import make_console
+from core.errors import ConfigError, DataError, SkipwayError
+from core.files import make_folder
+from tasks.speech.config import SpeechPredictConfig
+from tasks.speech.data.audio import read_recording, stream_blocks
+from tasks.speech.listening import BLOCK, check, listen
+from tasks.speech.sources import LIVE, list_recordings
+from tasks.speech.spotter import Spotter
+from tasks.speech.streaming import score_stream
+
+COLUMN = "audio"
+FOUND = ("file", "word", "score", "start")
+"""Columns before those of the classes."""
+HOP = 0.1
+"""Time between two looks at a recording of a request that is longer than a clip, s, or nearly so."""
+SHOWN = 20
+"""Rows of the table on the console."""
+
+
+def predict_files(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
+    """Names the word of each recording of ``config.input`` in a CSV file, or with ``stream`` writes events.
+
+    The columns are file, word, score, start (in s, of the clip in a longer recording), and the score of each class.
+
+    Returns:
+        One line for each file that could not be used; with ``strict`` the first one is raised instead.
+
+    Raises:
+        ConfigError: An option is wrong, or the output cannot be written where it should be.
+        DataError: The file cannot be used, or the folder holds no recording.
+    """
+    assert config.input is not None and config.output is not None
+    if config.stream:
+        return listen(spotter, config)
+    if config.input in LIVE:
+        raise ConfigError(f"--input {config.input} needs --stream")
+    check(spotter, config)
+    source, target = Path(config.input), Path(config.output)
+    if target.is_dir():
+        target = target / "words.csv"
+    if target.suffix.lower() != ".csv":
+        raise ConfigError(f"--output {config.output}: write a .csv file")
+    files = list_recordings(source)
+    make_folder(target.parent, "--output")
+    rows: list[dict[str, Any]] = []
+    failures = []
+    for path in track(files, description="listening", transient=True, disable=len(files) == 1):
+        name = path.relative_to(source).as_posix() if source.is_dir() else path.name
+        try:
+            blocks = stream_blocks(path, spotter.rate, BLOCK)
+            rows.append({"file": name, **best_clip(spotter, blocks, config.hop)})
+        except SkipwayError as error:
+            if config.strict or not source.is_dir():
+                raise
+            failures.append(str(error))
+    if rows:
+        write_table(pd.DataFrame(rows), target)
+        _show(rows, target)
+    return failures
+
+
+def best_clip(spotter: Spotter, audio: np.ndarray | Iterable[np.ndarray], hop: float) -> dict[str, Any]:
+    """Returns what a recording holds: word, score, start, and the score of each class.
+
+    Args:
+        spotter: The model.
+        audio: Samples ``(N,)`` at the model's rate, or blocks of them. A recording longer than a clip is searched for
+            the window in which a word has the highest score; a shorter one is set in the middle of zeros.
+        hop: Time from one window to the next, s.
+
+    Raises:
+        ConfigError: ``hop`` does not fit the features.
+        DataError: The blocks' reader fails.
+    """
+    times, scores = score_stream(spotter, audio, hop)
+    window = scores[:, spotter.word_indices].max(1).argmax()
+    values = scores[window].astype(np.float64).round(6)
+    start = max(float(times[window]) - spotter.length / spotter.rate, 0.0)
+    best = int(values.argmax())
+    # A class may have the name of one of the first columns, as "start" is a word.
+    columns = [f"{name} (class)" if name in FOUND else name for name in spotter.classes]
+    found = {"word": spotter.classes[best], "score": float(values[best]), "start": round(start, 3)}
+    return found | dict(zip(columns, values.tolist(), strict=True))
+
+
+def write_table(frame: pd.DataFrame, target: Path) -> None:
+    """Writes a CSV file as a whole: an older one stays until then.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        frame.to_csv(temporary, index=False)
+        temporary.replace(target)
+    except OSError as error:
+        raise ConfigError(f"--output {target} cannot be written: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _show(rows: list[dict[str, Any]], target: Path) -> None:
+    console = make_console()
+    table = Table()
+    for name in FOUND:
+        table.add_column(name, justify="left" if name in ("file", "word") else "right")
+    for row in rows[:SHOWN]:
+        table.add_row(
+            Text(row["file"]), Text(row["word"]), f"{row['score']:.3f}", f"{row['start']:.1f}"
+        )  # brackets in a name are no markup
+    console.print(table)
+    more = f", of which {SHOWN} are shown" if len(rows) > SHOWN else ""
+    console.print(f"written    {target}: {len(rows)} recordings{more}", markup=False, soft_wrap=True)
+
+
+def serve_frame(spotter: Spotter, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+    """Names the words of the recordings in the column ``audio``, base64 of files of any format.
+
+    Args:
+        spotter: The model.
+        frame: One row a recording.
+        params: ``hop``: time between two looks at a recording that is longer than a clip, s.
+
+    Returns:
+        One row a recording: word, score, start in s, and the score of each class.
+
+    Raises:
+        ConfigError: ``hop`` does not fit the model.
+        DataError: The column is missing, or a row is not audio.
+    """
+    if COLUMN not in frame:
+        raise DataError(f"the request needs a column {COLUMN!r} with audio files as base64 text")
+    hop = float(params.get("hop", _hop(spotter)))
+    return pd.DataFrame(
+        [best_clip(spotter, _decoded(spotter, i, text), hop) for i, text in enumerate(frame[COLUMN])]
+    )
+
+
+def _decoded(spotter: Spotter, row: int, text: Any) -> np.ndarray:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise DataError(f"row {row}: {COLUMN} is not base64 text of an audio file") from None
+    # The reader goes by content; a file keeps one way in.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recording"
+        path.write_bytes(data)
+        try:
+            return read_recording(path, spotter.rate).samples
+        except SkipwayError as error:
+            # The caller knows the row and not our files.
+            raise DataError(f"row {row}: {str(error).replace(f'{path}: ', '')}") from None
+
+
+def example_request(spotter: Spotter) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Returns a request with one WAV file of a second, a tone in noise, and the default parameters."""
+    time = np.arange(spotter.rate) / spotter.rate
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    samples = 0.3 * np.sin(2 * np.pi * 440 * time) * np.hanning(len(time)) + 0.01 * noise
+    file = io.BytesIO()
+    soundfile.write(file, samples, spotter.rate, format="WAV", subtype="PCM_16")
+    return pd.DataFrame({COLUMN: [base64.b64encode(file.getvalue()).decode()]}), {"hop": _hop(spotter)}
+
+
+def _hop(spotter: Spotter) -> float:
+    step = spotter.front.hop / spotter.rate
+    return max(round(HOP / step), 1) * step
