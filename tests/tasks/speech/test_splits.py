@@ -121,6 +121,18 @@ def test_without_the_files_of_the_testing_list_the_validation_list_is_tested(tmp
     assert again.digest == data.digest
 
 
+def test_a_testing_list_of_which_nearly_nothing_is_here_is_not_used(tmp_path):
+    strangers = [f"f{number:07x}" for number in range(100)]
+    path = lists(commands(tmp_path), SPEAKERS[:5], strangers)
+    with (path / "testing_list.txt").open("a") as file:
+        file.write(f"bed/{SPEAKERS[9]}_nohash_0.wav\n")
+    data = read(path)
+    assert who(data)[2] == set(SPEAKERS[:5])
+    assert told(
+        data, "^testing_list.txt names 301 files, of which 1 are here; tested on validation_list.txt$"
+    )
+
+
 def test_lists_of_other_files_are_of_no_use(tmp_path):
     data = read(lists(commands(tmp_path), ["eeeeeeee"], ["ffffffff"]))
     assert told(
