@@ -31,6 +31,8 @@ class FeatureConfig:
         coefficients: Cepstral coefficients of mfcc.
         floor: Energies below it count as it, before the logarithm; 0 is the released code's: the logarithm is taken
             of positive energies alone.
+        normalise: Mean and deviation that are taken out of a clip: none, clip (one of all its features: loudness), or
+            feature (one of each feature over time: the microphone too).
         pad: How the ends of a clip are continued for the first and last frames: reflect or constant (zeros).
     """
 
@@ -43,6 +45,7 @@ class FeatureConfig:
     high: float = 4000.0
     coefficients: int = 40
     floor: float = 1e-7
+    normalise: Literal["none", "clip", "feature"] = "none"
     pad: Literal["reflect", "constant"] = "reflect"
 
 
@@ -51,6 +54,8 @@ class AugmentConfig:
     """How training clips are changed at random.
 
     Args:
+        speed: Largest change of the speed, as a share; pitch and formants change with it, as with another speaker.
+        equaliser: Standard deviation of a smooth random gain over frequency, dB, as with another microphone.
         shift: Largest shift to either side, s; what moves in is zero.
         noise: Probability that noise is added to a clip.
         volume: Largest factor of that noise; recordings are in [-1, 1].
@@ -61,6 +66,8 @@ class AugmentConfig:
         masks: Masks of either kind.
     """
 
+    speed: float = 0.0
+    equaliser: float = 0.0
     shift: float = 0.1
     noise: float = 0.8
     volume: float = 0.1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class FrontEnd(nn.Module):
         self.bins = int(filters.sum(1).nonzero().max()) + 1  # of the spectrum that some filter reads
         # Real and imaginary parts stand beside each other in the spectrum, and the filters add their squares.
         self.register_buffer("filters", filters[: self.bins].repeat_interleave(2, 0), persistent=False)
-        self.finish: nn.Module = KINDS[config.kind](config, rate)
+        self.finish = nn.Sequential(KINDS[config.kind](config, rate), Normalise(config.normalise))
 
     def frames(self, samples: int) -> int:
         """Returns the number of frames of a clip of so many samples."""
@@ -197,6 +197,30 @@ class PCEN(nn.Module):
         return (
             (energies / (self.tiny + mean) ** self.gain + self.bias) ** self.root - self.bias**self.root
         ).float()
+
+
+class Normalise(nn.Module):
+    """Takes mean and deviation out of each clip.
+
+    Args:
+        over: ``none``, ``clip`` or ``feature``, as :class:`tasks.speech.config.FeatureConfig` says.
+    """
+
+    axes: ClassVar[dict[str, tuple[int, ...]]] = {"none": (), "clip": (1, 2), "feature": (1,)}
+    least = 0.1
+    """Of a deviation: digital silence has none."""
+
+    def __init__(self, over: str) -> None:
+        super().__init__()
+        self.over = self.axes[over]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Returns ``(B, T, F)`` with mean 0 and deviation 1 over the axes, or as it was."""
+        if not self.over:
+            return features
+        centred = features - features.mean(self.over, keepdim=True)
+        deviation = centred.square().mean(self.over, keepdim=True).sqrt()
+        return centred / deviation.clamp_min(self.least)
 
 
 def _check(config: FeatureConfig, rate: int, n_fft: int) -> None:

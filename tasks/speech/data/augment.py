@@ -1,4 +1,4 @@
-"""How training clips are changed at random: time shift, background noise, SpecAugment."""
+"""How training clips are changed at random: speed, gain over frequency, time shift, background noise, SpecAugment."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ def check_augment(config: DataConfig) -> None:
         raise ConfigError(
             f"--data.shift {config.shift} must lie between 0 and the length of a clip, {config.duration} s"
         )
+    if not 0 <= config.speed < 1:
+        raise ConfigError(f"--data.speed {config.speed} must lie between 0 and 1")
+    if not 0 <= config.equaliser < float("inf"):
+        raise ConfigError(f"--data.equaliser {config.equaliser} must not be negative")
     for name in ("noise", "volume"):
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"--data.{name} {getattr(config, name)} must lie between 0 and 1")
@@ -36,6 +40,21 @@ def check_masks(config: DataConfig, frames: int, features: int) -> None:
             raise ConfigError(
                 f"--data.{name} {getattr(config, name)} is wider than the features of a clip; use {size} at most"
             )
+
+
+def change_speed(wave: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray:
+    """Plays a clip ``(L,)`` up to ``1 + limit`` times faster or slower, about its middle; its length stays."""
+    factor = (1 + limit) ** rng.uniform(-1, 1)
+    middle = (len(wave) - 1) / 2
+    places = middle + factor * (np.arange(len(wave)) - middle)
+    return np.interp(places, np.arange(len(wave)), wave, left=0, right=0).astype(np.float32)
+
+
+def equalise(wave: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Changes the gain of a clip ``(L,)`` at six frequencies by a random number of dB, and linearly between them."""
+    spectrum = np.fft.rfft(wave)
+    gain = np.interp(np.linspace(0, 5, len(spectrum)), np.arange(6), rng.normal(0, deviation, 6))
+    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
 
 
 def shift(wave: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:

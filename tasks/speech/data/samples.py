@@ -18,10 +18,12 @@ from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
 from tasks.speech.data.augment import (
     add_noise,
     apply_masks,
+    change_speed,
     check_augment,
     check_masks,
     crop,
     draw_masks,
+    equalise,
     shift,
 )
 from tasks.speech.frontend import FrontEnd
@@ -170,7 +172,12 @@ class KeywordSamples:
         if clip < 0:
             loud = np.float32(rng.uniform() if rng.random() < 0.5 else 0)
             return add_noise(loud * crop(noise, self.length, rng), noise, volume, rng)
-        wave = shift(self.data.clips.wave(clip), round(self.config.shift * self.data.rate), rng)
+        wave = self.data.clips.wave(clip)
+        if self.config.speed:
+            wave = change_speed(wave, self.config.speed, rng)
+        if self.config.equaliser:
+            wave = equalise(wave, self.config.equaliser, rng)
+        wave = shift(wave, round(self.config.shift * self.data.rate), rng)
         return add_noise(wave, noise, volume, rng) if rng.random() < self.config.noise else wave
 
     def _masks(self, rng: np.random.Generator) -> dict[str, Tensor]:

@@ -99,6 +99,21 @@ def test_a_clip_has_the_same_features_alone_and_in_a_batch(kind):
     torch.testing.assert_close(front(wave[CHUNK + 3 :][:1]), batch[CHUNK + 3 :][:1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("over", "axes"), [("clip", (1, 2)), ("feature", (1,))])
+def test_normalised_clips_have_mean_0_and_deviation_1(over, axes):
+    plain = FrontEnd(FeatureConfig(), RATE)(speech_like())
+    features = FrontEnd(FeatureConfig(normalise=over), RATE)(speech_like())
+    np.testing.assert_allclose(features.mean(axes), 0, atol=1e-4)
+    np.testing.assert_allclose(features.var(axes, unbiased=False), 1, atol=1e-3)
+    expected = (plain - plain.mean(axes, keepdim=True)) / plain.std(axes, keepdim=True, unbiased=False)
+    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_loud_clip_has_the_normalised_features_of_a_soft_one():
+    front = FrontEnd(FeatureConfig(kind="logmel", normalise="clip", floor=0.0), RATE)
+    torch.testing.assert_close(front(speech_like()), front(speech_like() / 10), rtol=1e-3, atol=1e-3)
+
+
 def test_silence_has_finite_features():
     for kind in ("mfcc", "logmel", "pcen"):
         for floor in (0.0, 1e-7):

@@ -269,3 +269,44 @@ def test_loader_processes_share_what_they_compute():
     second.close()
     assert shared.filled.sum() > 20 and (shared.filled & apart.filled).sum() == apart.filled.sum()
     assert torch.equal(shared.features[apart.filled], apart.features[apart.filled])
+
+
+# ---------------------------------------------------------------- other speakers, other microphones
+
+
+def test_speed_moves_a_tone_and_keeps_its_middle():
+    time = (np.arange(LENGTH) - (LENGTH - 1) / 2) / RATE
+    tone = np.cos(2 * np.pi * 200 * time).astype(np.float32)
+    for seed in range(5):
+        factor = 1.25 ** np.random.default_rng(seed).uniform(-1, 1)
+        played = augment.change_speed(tone, 0.25, rng(seed))
+        inside = np.abs(time * factor) < time[-1]
+        expected = np.where(inside, np.cos(2 * np.pi * 200 * factor * time), 0)
+        assert played.dtype == np.float32 and np.abs(played - expected)[10:-10].max() < 0.01
+
+
+def test_an_equaliser_changes_the_gain_of_each_frequency_by_so_many_decibels():
+    wave = rng().standard_normal(LENGTH).astype(np.float32)
+    gains = []
+    for seed in range(200):
+        spectra = [np.fft.rfft(w) for w in (wave, augment.equalise(wave, 4.0, rng(seed)))]
+        gains.append(20 * np.log10(np.abs(spectra[1][1:-1] / spectra[0][1:-1])))
+    # At the six frequencies the deviation is the one asked for; halfway two of them are averaged.
+    places = np.arange(1, 5) * len(gains[0]) // 5
+    np.testing.assert_allclose(np.std(gains, axis=0)[places], 4, rtol=0.15)
+    np.testing.assert_allclose(np.mean(gains, axis=0), 0, atol=1.2)
+
+
+def test_both_take_part_in_what_is_drawn():
+    plain = make(shift=0.0, noise=0.0, variants=0)
+    for option in ({"speed": 0.2}, {"equaliser": 3.0}):
+        changed = make(shift=0.0, noise=0.0, variants=0, **option)
+        waves = [made.draw(0, rng(1))["wave"] for made in (plain, changed)]
+        assert waves[0].shape == waves[1].shape and not torch.allclose(*waves)
+        assert torch.equal(changed.draw(0, rng(1))["wave"], waves[1])
+
+
+@pytest.mark.parametrize("option", [{"speed": 1.0}, {"speed": -0.1}, {"equaliser": -1.0}])
+def test_their_options_are_checked(option):
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        make(**option)
