@@ -22,12 +22,12 @@ from tasks.speech.streaming import Detector, Event, OperatingPoints, score_strea
 
 CLIPS = 150
 """Most clips of words, and most clips of unknown words, over all folds."""
-ALONE = 60.0
-"""Noise without a clip at the end, s, over all folds."""
+ALONE = 3600.0
+"""Most noise without a clip at the end, s, over all folds."""
 GAPS = (0.5, 2.0)
 """Shortest and longest time between two clips, s."""
 VOLUME = 0.1
-"""Factor of the noise: the largest with which clips are trained by default."""
+"""Factor of the noise beside clips: the largest with which they are trained by default."""
 PIECE = 10.0
 """Length of a piece of noise, s; the recordings take turns."""
 END = (0.96, 0.97, 0.98, 0.985, 0.99, 0.9925, 0.995, 0.9975, 0.999, 0.9995, 0.9999)
@@ -91,7 +91,7 @@ class Counts:
 def compose(
     data: SpeechData, clips: np.ndarray, noise: Sequence[np.ndarray], seed: int, folds: int = 1
 ) -> Scene:
-    """Places clips of words and of unknown words in noise, in random order.
+    """Places clips of words and of unknown words in noise, in random order; then each recording of noise as it is.
 
     Args:
         data: The clips.
@@ -109,8 +109,10 @@ def compose(
     length = data.clips.waves.shape[1]
     gaps = (rng.uniform(*GAPS, len(chosen)) * data.rate).astype(int)
     starts = length + np.cumsum(gaps) + np.arange(len(chosen)) * length
-    total = int(length + gaps.sum() + len(chosen) * length + ALONE / folds * data.rate)
-    audio = _bed(noise, total, round(PIECE * data.rate), rng)
+    spoken_until = int(length + gaps.sum() + len(chosen) * length)
+    alone = _alone(noise, int(ALONE * data.rate), folds)
+    total = spoken_until + len(alone)
+    audio = np.concatenate([_bed(noise, spoken_until, round(PIECE * data.rate), rng), alone])
     spoken = []
     for start, clip in zip(starts.tolist(), chosen.tolist(), strict=True):
         audio[start : start + length] += data.clips.wave(clip)
@@ -118,6 +120,16 @@ def compose(
         if name in data.words:
             spoken.append((start / data.rate, (start + length) / data.rate, name))
     return Scene(np.clip(audio, -1, 1), spoken, total / data.rate)
+
+
+def _alone(noise: Sequence[np.ndarray], most: int, folds: int) -> np.ndarray:
+    """The share of one of the folds of all recordings in a row, of ``most`` samples at most."""
+    total = min(sum(map(len, noise)), most) // folds
+    parts, left = [np.zeros(0, np.float32)], total
+    for recording in noise:
+        parts.append(recording[:left])
+        left -= len(parts[-1])
+    return np.concatenate(parts)
 
 
 def _bed(noise: Sequence[np.ndarray], length: int, piece: int, rng: np.random.Generator) -> np.ndarray:

@@ -195,7 +195,12 @@ def test_recording_holds_the_clips_at_the_times_it_names():
     assert gaps.min() >= 0.5 + 0.5 - 1 / RATE
     again = compose(data, test, data.noise, seed=3)
     assert again.words == recording.words
-    noise = again.audio - recording.audio
+    spoken = len(recording.audio)
+    noise = again.audio[:spoken] - recording.audio
+    # Then each recording of noise, as it is.
+    np.testing.assert_array_equal(again.audio[spoken:], np.clip(np.concatenate(data.noise), -1, 1))
+    shared = compose(data, test, data.noise, seed=3, folds=3)
+    assert len(shared.audio) - spoken == sum(map(len, data.noise)) // 3
     assert 0.5 < noise.std() / (scenes.VOLUME * 0.3) < 1.5
     assert compose(data, test, [], seed=4).words != recording.words
 
