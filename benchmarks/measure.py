@@ -6,9 +6,11 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -63,3 +65,17 @@ def print_machine() -> None:
         f"commit {commit}, {datetime.now(UTC):%Y-%m-%d}, {name}, {os.cpu_count()} CPUs, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
+
+
+def install_peer(folder: Path, packages: Sequence[str], module: str) -> str:
+    """Puts a peer into ``folder`` with pip, unless it is there; returns why it cannot be used, or nothing."""
+    if not (folder / module.split(".")[0]).is_dir():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+        done = subprocess.run([*command, *packages], capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["pip says nothing"]
+            return f"pip cannot install it: {lines[-1]}"
+    # In a process of its own, since it imports half an environment.
+    code = f"import sys; sys.path.append({str(folder)!r}); import {module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""

@@ -36,12 +36,12 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import print_machine
+from benchmarks.measure import install_peer, print_machine
 from benchmarks.restoration_peers import (
+    DEEPINV,
     PlainCARN,
     PlainDnCNN,
     deepinv_dncnn,
-    install_deepinv,
     take_weights,
 )
 from core.config import TrainConfig
@@ -409,7 +409,11 @@ def main() -> None:
     if options.cases:
         chosen = {name: chosen[name] for name in options.cases}
     if "deepinv" in chosen:
-        wrong = install_deepinv(options.deepinv) if options.deepinv else "no --deepinv FOLDER is given"
+        wrong = (
+            install_peer(options.deepinv, DEEPINV, "deepinv.models")
+            if options.deepinv
+            else "no --deepinv FOLDER is given"
+        )
         if wrong:
             del chosen["deepinv"]
             print(f"deepinv is left out: {wrong}")

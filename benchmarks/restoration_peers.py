@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -99,20 +97,6 @@ def take_weights(peer: nn.Module, ours: nn.Module) -> nn.Module:
     values = ours.state_dict().values()
     peer.load_state_dict(dict(zip(peer.state_dict(), values, strict=True)))
     return peer
-
-
-def install_deepinv(folder: Path) -> str:
-    """Puts deepinv into ``folder`` with pip, unless it is there; returns why it cannot be used, or nothing."""
-    if not (folder / "deepinv").is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-        done = subprocess.run([*command, *DEEPINV], capture_output=True, text=True, check=False)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["pip says nothing"]
-            return f"pip cannot install it: {lines[-1]}"
-    # In a process of its own, since it imports half an environment.
-    code = f"import sys; sys.path.append({str(folder)!r}); import deepinv.models"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
 
 
 def deepinv_dncnn(folder: str) -> nn.Module:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_loader
 
 from core.errors import ConfigError
 from core.registry import Registry, nearest
+from core.yaml12 import load_yaml
 
 
 @dataclass
@@ -190,6 +191,8 @@ class ExportConfig(UseConfig):
     output: str = "export"
 
 
+set_loader("yaml", load_yaml, (yaml.YAMLError,))
+
 _ONE_TYPE = re.compile(r'Parser key "([^"]+)": Expected an? (.+?)\. Got value: (.*)')
 _SEVERAL_TYPES = re.compile(
     r'Parser key "([^"]+)": Does not validate against any of the Union subtypes Subtypes: \[(.+?)\] Errors: .*'
@@ -230,6 +233,8 @@ class Parser(ArgumentParser):
             key, kind, value = wrong.groups()
             names = re.findall(r"'([^']+)'", kind) if "Literal" in kind else []
             text = f"--{key} takes {_words(kind)}, not {value!r}.{nearest(value, names)}"
+            if "list[str]" in kind:
+                text += " Write a list, and numbers in quotes: '[cat, \"7\"]'"
         elif wrong := re.search(r'Parser key "([^"]+)": (.*)', text):
             text = f"--{wrong.group(1)}: {wrong.group(2)}"
         print(f"{self.prog}: error: {text} (see --help)", file=sys.stderr)
@@ -272,7 +277,7 @@ def parse(
     argv = _files_first(argv)
     defaults: dict[str, Any] = {}
     if default_config and not any(word.split("=")[0] == "--config" for word in argv):
-        defaults = yaml.safe_load(default_config.read_text(encoding="utf-8"))
+        defaults = load_yaml(default_config.read_text(encoding="utf-8"))
     if models is not None:
         argv, name = _model_name(argv, defaults.get("model", {}).get("name") or next(iter(models)))
         parser.add_class_arguments(models[name], "model")
@@ -359,7 +364,7 @@ def _model_name(argv: list[str], default: str) -> tuple[list[str], str]:
 
 def _name_in_file(path: Path) -> str | None:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     model = content.get("model") if isinstance(content, dict) else None

@@ -120,6 +120,13 @@ class Task(ABC):
         """Name in the model registry."""
         return f"skipway-{self.name}"
 
+    def prepare(self, config: Any) -> Any:
+        """Completes the configuration of a training by what it refers to, such as a model that is extended.
+
+        What is returned is saved with the run; a run that is resumed or repeated comes here with it.
+        """
+        return config
+
     @abstractmethod
     def load(self, config: Any) -> Dataset:
         """Reads and checks the data of ``config.data``. Raises ``DataError``."""

@@ -45,6 +45,7 @@ def run(task: Task, config: Any, wanted: Wanted) -> int:
     if environment_world().size > 1:
         raise ConfigError("compare trains in one process; start it without torchrun")
     choose_precision(config.train.precision, choose_device(config.train.device))
+    config = task.prepare(config)
     data = task.load(config)
     study = open_study(task, config, data, wanted)
     refused = refused_rules(task, config, data, study)

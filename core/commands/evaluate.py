@@ -58,9 +58,9 @@ def run(task: Task, config: Any) -> int:
 def as_trained(task: Task, config: Any, package: Package) -> tuple[Any, list[str]]:
     """Fills what the user did not set with what the model was trained with.
 
-    Data that the user names is scored with the options of ``task.trained_for``; without a name or a path it is the
-    data of the training, with whatever options the user set. Other groups of options, such as the protocol, are
-    those of the training.
+    Data that the user names is scored with the options of ``task.trained_for``. Without a name or a path, or with those
+    of the training, it is the data of the training, with whatever options the user set. Other groups of options, such
+    as the protocol, are those of the training.
 
     Returns:
         The configuration, and what was taken over in words: options whose value is not the default.
@@ -68,7 +68,11 @@ def as_trained(task: Task, config: Any, package: Package) -> tuple[Any, list[str
     groups = dict(package.metadata.get("options", {}))
     data = package.metadata.get("data", {}).get("config")
     if data is not None:
-        named = any(f"data.{name}" in config.given for name in SOURCES)
+        named = any(
+            f"data.{name}" in config.given and not _same(getattr(config.data, name), data.get(name))
+            for name in SOURCES
+            if hasattr(config.data, name)
+        )
         if not named and "provenance" in package.metadata:
             raise ConfigError("this model comes without its data; give --data.test_path or --data.path")
         groups["data"] = {k: v for k, v in data.items() if not named or k in task.trained_for}
@@ -80,3 +84,12 @@ def as_trained(task: Task, config: Any, package: Package) -> tuple[Any, list[str
         taken += [f"{group}.{k} {v}" for k, v in left.items() if v != getattr(default, k)]
         config = replace(config, **{group: replace(own, **left)})
     return config, taken
+
+
+def _same(given: Any, stored: Any) -> bool:
+    """Whether two names, paths or lists of paths are the same."""
+    if isinstance(given, list) and isinstance(stored, list):
+        return len(given) == len(stored) and all(map(_same, given, stored))
+    if isinstance(given, str) and isinstance(stored, str):
+        return given == stored or Path(given).resolve() == Path(stored).resolve()
+    return given == stored

@@ -55,6 +55,7 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
     seed_everything(config.seed, deterministic=config.train.deterministic)
     try:
         # Data and model are checked before a run exists, so that a typo leaves nothing behind.
+        config = task.prepare(config)
         data = task.load(config)
         parts, steps = build_parts(task, config, data)
         _start(task, config, parts)

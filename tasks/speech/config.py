@@ -102,6 +102,7 @@ class DataConfig(AugmentConfig):
         old_path: Folder of the data of the model that is extended with new words (--extend.model): some of its
             recordings are rehearsed, and what is forgotten is measured on its test.
         old_words: Words of the model that is extended; known from it.
+        old_split: How the data of that model was split; known from it.
         replay: Recordings of each old class that are rehearsed.
     """
 
@@ -121,6 +122,7 @@ class DataConfig(AugmentConfig):
     folds: int = 0
     old_path: str | None = None
     old_words: list[str] | None = None
+    old_split: dict[str, Any] | None = None
     replay: int = 20
 
 
@@ -269,7 +271,7 @@ class SpeechScoringConfig:
     Args:
         false_alarms: Budget of false alarms an hour, for which the threshold of the detector is chosen.
         stream: Score the detector too, on a recording made of the test clips in noise.
-        hop: Time between two looks at a stream, s.
+        hop: Time between two looks at a stream, s; the nearest whole number of frames of the features is taken.
         average: Time over which the scores of a stream are averaged, s.
         refractory: Time after a detection in which the same word is not detected again, s.
         seed: Seed of that recording.
@@ -293,9 +295,11 @@ class ExtendConfig:
             learns what the first, which stays as it is, lacks: gradient boosting as in FOSTER, arXiv:2204.04662).
         weight: Share of its outputs in the loss of distill, from 0 to 1.
         temperature: Softens its outputs.
+        weights: SHA-256 of its weights; known from it.
     """
 
     model: str | None = None
+    weights: str | None = None
     method: Literal["tune", "distill", "boost"] = "distill"
     weight: float = 0.9
     temperature: float = 2.0
@@ -343,17 +347,19 @@ class SpeechPredictConfig(PredictConfig):
         output: CSV file, or with stream a file of JSON lines; by default words.csv, or standard output.
         stream: Look for words over time and write an event for each.
         rate: Sampling rate of standard input and microphone, Hz; the model's by default.
-        threshold: Least score of an event, between 0 and 1; by default the one for false_alarms.
-        false_alarms: Budget of false alarms an hour; by default the one of the training.
-        hop: Time between two looks, s.
-        average: Time over which scores are averaged, s.
-        refractory: Time after an event in which the same word gives no other, s.
+        threshold: Least score of an event, between 0 and 1, with stream; by default the one for false_alarms.
+        false_alarms: Budget of false alarms an hour, with stream; by default the one of the training.
+        hop: Time between two looks at a recording longer than a clip, or at a stream, s, rounded to whole frames of
+            the features; by default that of the training.
+        average: Time over which scores are averaged, s, with stream; by default that of the training.
+        refractory: Time after an event in which the same word gives no other, s, with stream; by default that of the
+            training.
     """
 
     stream: bool = False
     rate: int | None = None
     threshold: float | None = None
     false_alarms: float | None = None
-    hop: float = 0.1
-    average: float = 0.3
-    refractory: float = 1.0
+    hop: float | None = None
+    average: float | None = None
+    refractory: float | None = None

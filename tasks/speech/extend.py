@@ -26,7 +26,7 @@ from tasks.speech.data.clips import Fold, SpeechData
 from tasks.speech.frontend import FrontEnd
 
 BATCH = 64
-"""Clips that are embedded together."""
+"""Clips that go through front end and network together."""
 
 
 @torch.no_grad()
@@ -125,7 +125,8 @@ def extend_network(
 
     It is a copy of the trained network with a larger output layer; for ``boost``, the trained network and such a copy
     whose logits of old classes begin at 0. From random weights a second network learns next to nothing from a handful
-    of clips.
+    of clips. With ``boost`` and the residual rule ``decayed`` it does not begin there: the rule makes the logits of the
+    trained network smaller at once, all by the same factor.
 
     Args:
         old: Trained network; it becomes part of the result for ``boost``.
@@ -186,9 +187,12 @@ def new_clips(data: SpeechData, fold: Fold, front: FrontEnd) -> tuple[Tensor, Te
     """Returns the features ``(N, T, F)`` of the clips of new words to learn from, and their classes ``(N,)``."""
     labels = data.clips.labels[fold.train]
     chosen = fold.train[labels >= data.extends]
-    waves = torch.stack([torch.from_numpy(data.clips.wave(i)) for i in chosen.tolist()])
+    parts = [chosen[i : i + BATCH].tolist() for i in range(0, len(chosen), BATCH)]
     with torch.no_grad():
-        return front(waves), torch.from_numpy(data.clips.labels[chosen])
+        features = [
+            front(torch.stack([torch.from_numpy(data.clips.wave(i)) for i in part])) for part in parts
+        ]
+    return torch.cat(features), torch.from_numpy(data.clips.labels[chosen])
 
 
 class ExtendedLearner(Distilled):

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,17 +15,24 @@ import numpy as np
 
 from core.errors import ConfigError, SkipwayError
 from core.files import make_folder
-from tasks.speech.config import SpeechPredictConfig
-from tasks.speech.data.audio import RATES, stream_blocks
-from tasks.speech.sources import LIVE, list_recordings, live_blocks
+from tasks.speech.config import SpeechPredictConfig, SpeechScoringConfig
+from tasks.speech.data.audio import RATES, printable, stream_blocks
+from tasks.speech.sources import LIVE, STDIN, list_recordings, live_blocks
 from tasks.speech.spotter import Spotter
-from tasks.speech.streaming import Detector, Event
-from tasks.speech.windows import WindowScorer, check_hop
+from tasks.speech.streaming import (
+    UNCALIBRATED,
+    Detector,
+    Event,
+    check_scoring,
+    trained_otherwise,
+    trained_scoring,
+)
+from tasks.speech.windows import WindowScorer, round_hop
 
 BLOCK = 10.0
 """Length of the blocks in which files are read, s: windows enough to be scored together."""
-UNCALIBRATED = 0.5
-"""Threshold for models that do not say what thresholds cost."""
+OF_STREAMS = ("threshold", "false_alarms", "average", "refractory")
+"""Options that mean nothing without a stream."""
 
 
 def listen(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
@@ -32,8 +40,9 @@ def listen(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
 
     A line is ``{"time": 3.2, "start": 2.2, "word": "cat", "score": 0.97}``: the window from ``start`` to ``time``, in
     seconds of the stream, at which the averaged score of the word reached the threshold, and that score. ``"file"``
-    comes first where the input is a folder. Each line is written at once. A live input ends with its stream or
-    with an interrupt, any input when the reader of standard output goes away; none of these is an error.
+    comes first where the input is a folder. Each line is written at once; a file of events of recordings takes the
+    place of an older one in the end, or on an interrupt if it has any. A live input ends with its stream or with an
+    interrupt, any input when the reader of standard output goes away; none of these is an error.
 
     Returns:
         One line for each file that could not be used; with ``strict`` the first one is raised instead.
@@ -43,24 +52,29 @@ def listen(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
         DataError: The file cannot be used, or the folder holds no recording.
     """
     assert config.input is not None
-    check(spotter, config)
     listener = Listener(spotter, config)
     source, live = Path(config.input), config.input in LIVE
     files = [] if live else list_recordings(source)
-    blocks = live_blocks(config.input, config.rate, spotter.rate, config.hop) if live else iter(())
-    to_stdout = config.output in (None, "-")
-    print(listener.said, file=sys.stderr)
+    target = None if config.output in (None, "-") else _target(Path(str(config.output)), files)
+    blocks = live_blocks(config.input, config.rate, spotter.rate, listener.hop) if live else iter(())
+    # Recordings can be heard again, so that an older file stays until the new one is whole. A live input cannot, and
+    # what waits for its events may read along; nor can a device or a pipe be replaced.
+    if files and target is not None and (target.is_file() or not target.exists()):
+        print(listener.said, file=sys.stderr)
+        return _replace(target, listener, source, files, config.strict)
     try:
-        with nullcontext(sys.stdout) if to_stdout else _create(Path(str(config.output)), files) as sink:
+        with nullcontext(sys.stdout) if target is None else _open(target, target) as sink:
+            print(listener.said, file=sys.stderr)
             if not live:
                 return _follow_files(listener, source, files, sink, config.strict)
             try:
-                listener.follow(blocks, sink)
+                if not listener.follow(blocks, sink) and config.input == STDIN:
+                    print("nothing came from standard input: it must be PCM of 16 bit", file=sys.stderr)
             except KeyboardInterrupt:
                 print("stopped", file=sys.stderr)
             return []
     except BrokenPipeError:
-        if not to_stdout:
+        if target is not None:
             raise
         # The reader has seen enough. What is still buffered must not fail again when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,28 +89,35 @@ class Listener:
         config: The options.
 
     Attributes:
+        hop: Time from one window to the next, s.
         said: What its threshold is and costs, one line.
+
+    Raises:
+        ConfigError: An option is wrong.
     """
 
     def __init__(self, spotter: Spotter, config: SpeechPredictConfig) -> None:
-        self.spotter, self.config = spotter, config
+        self.spotter, self.scoring = spotter, scoring_of(spotter, config)
+        self.hop = round_hop(spotter, self.scoring.hop)
         self.duration = spotter.length / spotter.rate
-        self.threshold, self.said = choose_threshold(spotter, config)
+        self.threshold, self.said = choose_threshold(spotter, config.threshold, self.scoring)
 
-    def follow(self, blocks: Iterable[np.ndarray], sink: TextIO, file: str | None = None) -> None:
-        """Writes the events of one stream of blocks ``(n,)`` as they come.
+    def follow(self, blocks: Iterable[np.ndarray], sink: TextIO, file: str | None = None) -> int:
+        """Writes the events of one stream of blocks ``(n,)`` as they come; returns how many samples came.
 
         Raises:
             DataError: The blocks' reader fails.
         """
-        config = self.config
-        scorer = WindowScorer(self.spotter, config.hop)
+        scoring, count = self.scoring, 0
+        scorer = WindowScorer(self.spotter, self.hop)
         detector = Detector(
-            self.spotter.classes, self.threshold, config.average, config.refractory, config.hop
+            self.spotter.classes, self.threshold, scoring.average, scoring.refractory, self.hop
         )
         for block in blocks:
+            count += len(block)
             self._write(detector.update(*scorer.feed(block)), sink, file)
         self._write(detector.update(*scorer.flush()) + detector.finish(), sink, file)
+        return count
 
     def _write(self, events: list[Event], sink: TextIO, file: str | None) -> None:
         for event in events:
@@ -111,7 +132,7 @@ def _follow_files(
 ) -> list[str]:
     failures = []
     for path in files:
-        name = path.relative_to(source).as_posix() if source.is_dir() else None
+        name = printable(path.relative_to(source).as_posix()) if source.is_dir() else None
         try:
             listener.follow(stream_blocks(path, listener.spotter.rate, BLOCK), sink, name)
         except SkipwayError as error:
@@ -121,54 +142,86 @@ def _follow_files(
     return failures
 
 
-def _create(target: Path, files: list[Path]) -> TextIO:
-    """Opens a file for events, in place of an older one."""
+def _target(target: Path, files: list[Path]) -> Path:
+    """Returns where events go, once it is clear that they may."""
     make_folder(target.parent, "--output")
     if target.exists() and any(target.samefile(path) for path in files):
         raise ConfigError(f"--output {target} would replace the input; name another file")
+    if target.is_dir():
+        raise ConfigError(f"--output {target} cannot be written: it is a folder")
+    return target.resolve()  # a link stays one
+
+
+def _open(path: Path, target: Path) -> TextIO:
     try:
-        return target.open("w", encoding="utf-8")
+        return path.open("w", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--output {target} cannot be written: {error.strerror}") from None
 
 
-def choose_threshold(spotter: Spotter, config: SpeechPredictConfig) -> tuple[float, str]:
+def _replace(target: Path, listener: Listener, source: Path, files: list[Path], strict: bool) -> list[str]:
+    """Writes events to a file that takes the place of ``target`` in the end, or with what it has on an interrupt."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with _open(temporary, target) as sink:
+            try:
+                failures = _follow_files(listener, source, files, sink, strict)
+            except KeyboardInterrupt:
+                if sink.tell():
+                    temporary.replace(target)
+                raise
+        if len(failures) < len(files):
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return failures
+
+
+def choose_threshold(
+    spotter: Spotter, threshold: float | None, scoring: SpeechScoringConfig
+) -> tuple[float, str]:
     """Returns the threshold of events, and one line on where it is from and what it costs.
 
-    It is ``config.threshold``, or else the lowest one that keeps to the false alarms an hour of ``config`` or of the
-    training.
+    Args:
+        spotter: The model.
+        threshold: As it was asked for; by default the lowest one that keeps to the false alarms of ``scoring``.
+        scoring: How the model is listened to.
     """
-    points, trained = spotter.operating_points, spotter.metadata.get("options", {}).get("scoring", {})
+    points, asked = spotter.operating_points, threshold is not None
     if points is None:
-        threshold = UNCALIBRATED if config.threshold is None else config.threshold
+        threshold = UNCALIBRATED if threshold is None else threshold
         return threshold, f"threshold {threshold:.3g}; what it costs was not measured for this model"
-    budget = trained.get("false_alarms", 1.0) if config.false_alarms is None else config.false_alarms
-    threshold = points.choose(budget) if config.threshold is None else config.threshold
-    alarms = points.false_alarms_at(threshold)
-    line = (
-        f"threshold {threshold:.3g}: {alarms:.1f} false alarms an hour in {points.hours:.2f} h, "
-        f"{100 * points.recall_at(threshold):.0f} % of the words detected, on {points.source}"
-    )
-    if config.threshold is None and alarms > budget:
-        line += f"; no threshold keeps to {budget:g} an hour"
-    other = [
-        f"{name} {trained[name]:g} s"
-        for name in ("hop", "average", "refractory")
-        if trained.get(name, getattr(config, name)) != getattr(config, name)
+    threshold = points.choose(scoring.false_alarms) if threshold is None else threshold
+    said = [
+        f"threshold {threshold:.3g}: {points.false_alarms_at(threshold):.1f} false alarms an hour in "
+        f"{points.hours:.2f} h, {100 * points.recall_at(threshold):.0f} % of the words detected, on {points.source}",
+        "" if asked else points.doubt(scoring.false_alarms),
     ]
-    return threshold, line + (f"; measured with {', '.join(other)}" if other else "")
+    if other := trained_otherwise(spotter, scoring):
+        said.append(f"measured with {other}")
+    return threshold, "; ".join(filter(None, said))
 
 
-def check(spotter: Spotter, config: SpeechPredictConfig) -> None:
-    """Raises ``ConfigError`` where an option is out of its range, or ``hop`` does not fit the features."""
-    if config.threshold is not None and not 0 <= config.threshold <= 1:
-        raise ConfigError(f"--threshold {config.threshold:g} must lie between 0 and 1")
-    if not config.hop > 0:
-        raise ConfigError(f"--hop {config.hop:g} must be more than 0 s")
-    check_hop(config.hop, spotter.front.hop, spotter.rate)
+def scoring_of(spotter: Spotter, config: SpeechPredictConfig) -> SpeechScoringConfig:
+    """Returns how the model is listened to: as in its training, where ``config`` does not say otherwise.
+
+    Raises:
+        ConfigError: An option is out of its range, or means nothing beside the others.
+    """
+    if not config.stream:
+        for name in OF_STREAMS:
+            if getattr(config, name) is not None:
+                raise ConfigError(f"--{name} is only for --stream")
+    if config.rate is not None and config.input not in LIVE:
+        raise ConfigError(f"--rate is only for --input {' and '.join(LIVE)}; files tell theirs")
     if config.rate is not None and not RATES[0] <= config.rate <= RATES[1]:
         raise ConfigError(f"--rate {config.rate} must lie between {RATES[0]} and {RATES[1]} Hz")
-    for name in ("average", "refractory", "false_alarms"):
-        value = getattr(config, name)
-        if value is not None and not value >= 0:
-            raise ConfigError(f"--{name} {value:g} must not be negative")
+    if config.threshold is not None and config.false_alarms is not None:
+        raise ConfigError("--threshold and --false_alarms exclude each other; leave one of them out")
+    if config.threshold is not None and not 0 <= config.threshold <= 1:
+        raise ConfigError(f"--threshold {config.threshold:g} must lie between 0 and 1")
+    names = ("hop", "average", "refractory", "false_alarms")
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    scoring = replace(trained_scoring(spotter), **given)
+    check_scoring(scoring, "--")
+    return scoring

@@ -19,6 +19,7 @@ from tasks.speech.config import UNKNOWN, SpeechScoringConfig
 from tasks.speech.data.clips import SpeechData
 from tasks.speech.spotter import Spotter
 from tasks.speech.streaming import Detector, Event, OperatingPoints, score_stream
+from tasks.speech.windows import round_hop
 
 CLIPS = 150
 """Most clips of words, and most clips of unknown words, over all folds."""
@@ -89,7 +90,12 @@ class Counts:
 
 
 def compose(
-    data: SpeechData, clips: np.ndarray, noise: Sequence[np.ndarray], seed: int, folds: int = 1
+    data: SpeechData,
+    clips: np.ndarray,
+    noise: Sequence[np.ndarray],
+    seed: int,
+    folds: int = 1,
+    fold: int = 0,
 ) -> Scene:
     """Places clips of words and of unknown words in noise, in random order; then each recording of noise as it is.
 
@@ -99,6 +105,7 @@ def compose(
         noise: Recordings at the rate of the data; none for silence.
         seed: Of order, gaps and noise.
         folds: Recordings among which the clips and the noise alone are shared out.
+        fold: Which of them this is, from 0.
     """
     rng = np.random.default_rng(seed)
     unknown = data.clips.labels[clips] == (data.classes.index(UNKNOWN) if UNKNOWN in data.classes else -1)
@@ -110,7 +117,7 @@ def compose(
     gaps = (rng.uniform(*GAPS, len(chosen)) * data.rate).astype(int)
     starts = length + np.cumsum(gaps) + np.arange(len(chosen)) * length
     spoken_until = int(length + gaps.sum() + len(chosen) * length)
-    alone = _alone(noise, int(ALONE * data.rate), folds)
+    alone = _alone(noise, int(ALONE * data.rate), folds, fold)
     total = spoken_until + len(alone)
     audio = np.concatenate([_bed(noise, spoken_until, round(PIECE * data.rate), rng), alone])
     spoken = []
@@ -122,13 +129,14 @@ def compose(
     return Scene(np.clip(audio, -1, 1), spoken, total / data.rate)
 
 
-def _alone(noise: Sequence[np.ndarray], most: int, folds: int) -> np.ndarray:
-    """The share of one of the folds of all recordings in a row, of ``most`` samples at most."""
-    total = min(sum(map(len, noise)), most) // folds
-    parts, left = [np.zeros(0, np.float32)], total
+def _alone(noise: Sequence[np.ndarray], most: int, folds: int, fold: int) -> np.ndarray:
+    """The share of a fold of all recordings in a row, of which ``most`` samples at most are shared out."""
+    total = min(sum(map(len, noise)), most)
+    begin, end = fold * total // folds, (fold + 1) * total // folds
+    parts, first = [np.zeros(0, np.float32)], 0
     for recording in noise:
-        parts.append(recording[:left])
-        left -= len(parts[-1])
+        parts.append(recording[max(begin - first, 0) : max(end - first, 0)])
+        first += len(recording)
     return np.concatenate(parts)
 
 
@@ -167,13 +175,14 @@ def sweep(
 ) -> list[Counts]:
     """Runs the detector over a recording once for each threshold; returns what it found."""
     times, scores = score_stream(spotter, scene.audio, scoring.hop)
+    hop = round_hop(spotter, scoring.hop)
     # The averages are the same for all thresholds; the detectors below get them as if they were scores.
-    count = max(1, round(scoring.average / scoring.hop))
+    count = min(max(1, round(scoring.average / hop)), len(scores))
     means = np.lib.stride_tricks.sliding_window_view(scores.astype(np.float64), count, axis=0).mean(-1)
     times, best = times[count - 1 :], means[:, spotter.word_indices].max(1)
     found = []
     for threshold in thresholds:
-        detector = Detector(spotter.classes, threshold, scoring.hop, scoring.refractory, scoring.hop)
+        detector = Detector(spotter.classes, threshold, hop, scoring.refractory, hop)
         # Of windows below the threshold that follow each other, the first tells the detector all.
         hot = best >= threshold
         told = hot | np.append(True, hot[:-1])

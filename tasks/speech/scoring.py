@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,10 @@ from tasks.speech.measures import (
 )
 from tasks.speech.scene import THRESHOLDS, Counts, compose, operating_points, sweep
 from tasks.speech.spotter import Spotter
-from tasks.speech.streaming import OperatingPoints
+from tasks.speech.streaming import UNCALIBRATED, OperatingPoints, trained_otherwise
 
 CHUNK = 512
 """Clips that are turned into single precision together."""
-UNCALIBRATED = 0.5
-"""Threshold of a spotter without operating points."""
 
 
 @dataclass
@@ -96,17 +94,40 @@ def score_baselines(config: Any, data: SpeechData) -> dict[str, Evaluation]:
     return {name: evaluation(data, BASELINES[name](data, config.data)) for name in BASELINES}
 
 
-def calibrate(spotter: Spotter, scoring: SpeechScoringConfig, data: SpeechData) -> OperatingPoints:
+def calibrate(
+    spotter: Spotter,
+    scoring: SpeechScoringConfig,
+    data: SpeechData,
+    base_points: OperatingPoints | None = None,
+) -> OperatingPoints:
     """Measures what thresholds of the detector find and cost, on validation clips in the noise of the training.
 
     Each fold's network hears its own clips; the counts are added. Training clips take the place of missing validation
     clips, which ``source`` says.
+
+    Args:
+        spotter: The model.
+        scoring: How it is listened to.
+        data: Its clips and noise.
+        base_points: Those of the model that was extended, where the data have no clips of its words: a handful of
+            clips of new words says little of false alarms, so that the more of both count, over the hours of these.
     """
     held_out = all(len(fold.validation) for fold in data.folds)
     clips = [fold.validation if held_out else fold.train for fold in data.folds]
     counts = _sweep_folds(spotter, scoring, data, clips, data.noise, THRESHOLDS)
     source = "validation clips" if held_out else "training clips, for want of validation clips: too good"
-    return operating_points(THRESHOLDS, counts, source)
+    points = operating_points(THRESHOLDS, counts, source)
+    return points if base_points is None else _merged(points, base_points)
+
+
+def _merged(points: OperatingPoints, base: OperatingPoints) -> OperatingPoints:
+    pairs = zip(points.thresholds, points.false_alarms, strict=True)
+    return replace(
+        points,
+        false_alarms=[max(alarms, base.false_alarms_at(threshold)) for threshold, alarms in pairs],
+        hours=base.hours,
+        source=f"{points.source}, and the false alarms of the extended model where it had more",
+    )
 
 
 def evaluation(data: SpeechData, scores: Sequence[np.ndarray]) -> Evaluation:
@@ -211,12 +232,12 @@ def _sweep_folds(
     thresholds: Sequence[float],
 ) -> list[Counts]:
     totals = [Counts() for _ in thresholds]
-    for fold, chosen in zip(data.folds, clips, strict=True):
+    for number, (fold, chosen) in enumerate(zip(data.folds, clips, strict=True)):
         one = spotter
         if _several(spotter, data):
             one = copy.copy(spotter)
             one.networks = {fold.name: spotter.networks[fold.name]}
-        scene = compose(data, chosen, noise, scoring.seed, len(data.folds))
+        scene = compose(data, chosen, noise, scoring.seed, len(data.folds), number)
         totals = [a + b for a, b in zip(totals, sweep(one, scene, scoring, thresholds), strict=True)]
     return totals
 
@@ -238,25 +259,17 @@ def _score_stream(
         "stream/hours": at.hours,
         "stream/threshold": threshold,
     }
-    alarms = f"{at.false_alarms} false alarm{'s' * (at.false_alarms != 1)}"
+    counted = f"{at.false_alarms} false alarm{'s' * (at.false_alarms != 1)}"
     limit = poisson_limit(at.false_alarms) / at.hours
     found = f"{at.detected} of {at.words} words detected at threshold {threshold:g}, {at.confusions} confused"
-    result.notes.append(f"stream: {found}; {alarms} in {at.hours:.2g} h: at most {limit:.0f} an hour (95 %)")
-    if outputs.calibration is None:
+    result.notes.append(f"stream: {found}; {counted} in {at.hours:.2g} h: at most {limit:.0f} an hour (95 %)")
+    points = outputs.calibration
+    if points is None:
         result.notes.append(f"the model has no operating points: threshold {UNCALIBRATED:g}")
-    else:
-        result.notes.append(_choice(outputs.calibration, threshold, scoring.false_alarms))
-
-
-def _choice(points: OperatingPoints, threshold: float, budget: float) -> str:
-    """Says how the threshold was chosen, and where the audio is too short to tell the budget from none at all."""
-    alarms = points.false_alarms_at(threshold)
-    heard = f"{points.hours:.2g} h of {points.source}"
-    if alarms > budget:
-        return f"no threshold keeps to {budget:g} false alarms an hour on {heard}: {threshold:g} has {alarms:.3g}"
-    if points.hours * budget < 1:
-        return (
-            f"threshold {threshold:g} is the lowest without a false alarm in {heard}, which are too short to tell "
-            f"{budget:g} an hour"
-        )
-    return f"threshold {threshold:g} has {alarms:.3g} false alarms an hour in {heard}"
+        return
+    alarms = f"{points.false_alarms_at(threshold):.3g} false alarms an hour"
+    doubt = points.doubt(scoring.false_alarms)
+    note = f"threshold {threshold:g} has {alarms} in {points.hours:.2g} h of {points.source}"
+    result.notes.append(f"{note}; {doubt}" if doubt else note)
+    if other := trained_otherwise(spotter, scoring):
+        result.notes.append(f"the threshold was chosen with {other}; this stream is heard otherwise")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import math
+import numbers
 import os
 import tempfile
 from collections.abc import Iterable
@@ -22,17 +24,15 @@ from core.commands.results import make_console
 from core.errors import ConfigError, DataError, SkipwayError
 from core.files import make_folder
 from tasks.speech.config import SpeechPredictConfig
-from tasks.speech.data.audio import read_recording, stream_blocks
-from tasks.speech.listening import BLOCK, check, listen
+from tasks.speech.data.audio import printable, read_recording, stream_blocks
+from tasks.speech.listening import BLOCK, listen, scoring_of
 from tasks.speech.sources import LIVE, list_recordings
 from tasks.speech.spotter import Spotter
-from tasks.speech.streaming import score_stream
+from tasks.speech.streaming import score_stream, trained_scoring
 
 COLUMN = "audio"
 FOUND = ("file", "word", "score", "start")
 """Columns before those of the classes."""
-HOP = 0.1
-"""Time between two looks at a recording of a request that is longer than a clip, s, or nearly so."""
 SHOWN = 20
 """Rows of the table on the console."""
 
@@ -54,7 +54,7 @@ def predict_files(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
         return listen(spotter, config)
     if config.input in LIVE:
         raise ConfigError(f"--input {config.input} needs --stream")
-    check(spotter, config)
+    hop = scoring_of(spotter, config).hop
     source, target = Path(config.input), Path(config.output)
     if target.is_dir():
         target = target / "words.csv"
@@ -64,11 +64,14 @@ def predict_files(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
     make_folder(target.parent, "--output")
     rows: list[dict[str, Any]] = []
     failures = []
-    for path in track(files, description="listening", transient=True, disable=len(files) == 1):
-        name = path.relative_to(source).as_posix() if source.is_dir() else path.name
+    console = make_console()
+    # A bar that is not shown would still end with an empty line.
+    hidden = len(files) == 1 or not console.is_terminal
+    for path in track(files, "listening", console=console, transient=True, disable=hidden):
+        name = printable(path.relative_to(source).as_posix() if source.is_dir() else path.name)
         try:
             blocks = stream_blocks(path, spotter.rate, BLOCK)
-            rows.append({"file": name, **best_clip(spotter, blocks, config.hop)})
+            rows.append({"file": name, **best_clip(spotter, blocks, hop)})
         except SkipwayError as error:
             if config.strict or not source.is_dir():
                 raise
@@ -86,10 +89,10 @@ def best_clip(spotter: Spotter, audio: np.ndarray | Iterable[np.ndarray], hop: f
         spotter: The model.
         audio: Samples ``(N,)`` at the model's rate, or blocks of them. A recording longer than a clip is searched for
             the window in which a word has the highest score; a shorter one is set in the middle of zeros.
-        hop: Time from one window to the next, s.
+        hop: Time from one window to the next, s; rounded to whole frames of the features.
 
     Raises:
-        ConfigError: ``hop`` does not fit the features.
+        ConfigError: ``hop`` is no time.
         DataError: The blocks' reader fails.
     """
     times, scores = score_stream(spotter, audio, hop)
@@ -130,7 +133,8 @@ def _show(rows: list[dict[str, Any]], target: Path) -> None:
         )  # brackets in a name are no markup
     console.print(table)
     more = f", of which {SHOWN} are shown" if len(rows) > SHOWN else ""
-    console.print(f"written    {target}: {len(rows)} recordings{more}", markup=False, soft_wrap=True)
+    count = f"{len(rows)} recording{'s' * (len(rows) != 1)}"
+    console.print(f"written    {target}: {count}{more}", markup=False, soft_wrap=True)
 
 
 def serve_frame(spotter: Spotter, frame: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
@@ -139,20 +143,22 @@ def serve_frame(spotter: Spotter, frame: pd.DataFrame, params: dict[str, Any]) -
     Args:
         spotter: The model.
         frame: One row a recording.
-        params: ``hop``: time between two looks at a recording that is longer than a clip, s.
+        params: ``hop``: time between two looks at a recording that is longer than a clip, s; by default that of the
+            training.
 
     Returns:
         One row a recording: word, score, start in s, and the score of each class.
 
     Raises:
-        ConfigError: ``hop`` does not fit the model.
-        DataError: The column is missing, or a row is not audio.
+        DataError: The column is missing, a row is not audio, or ``hop`` is no time.
     """
     if COLUMN not in frame:
         raise DataError(f"the request needs a column {COLUMN!r} with audio files as base64 text")
-    hop = float(params.get("hop", _hop(spotter)))
+    hop = params.get("hop", trained_scoring(spotter).hop)
+    if not isinstance(hop, numbers.Real) or not 0 < float(hop) < math.inf:
+        raise DataError(f"the parameter hop must be a finite time above 0 s, not {hop!r}")
     return pd.DataFrame(
-        [best_clip(spotter, _decoded(spotter, i, text), hop) for i, text in enumerate(frame[COLUMN])]
+        [best_clip(spotter, _decoded(spotter, i, text), float(hop)) for i, text in enumerate(frame[COLUMN])]
     )
 
 
@@ -179,9 +185,6 @@ def example_request(spotter: Spotter) -> tuple[pd.DataFrame, dict[str, Any]]:
     samples = 0.3 * np.sin(2 * np.pi * 440 * time) * np.hanning(len(time)) + 0.01 * noise
     file = io.BytesIO()
     soundfile.write(file, samples, spotter.rate, format="WAV", subtype="PCM_16")
-    return pd.DataFrame({COLUMN: [base64.b64encode(file.getvalue()).decode()]}), {"hop": _hop(spotter)}
-
-
-def _hop(spotter: Spotter) -> float:
-    step = spotter.front.hop / spotter.rate
-    return max(round(HOP / step), 1) * step
+    return pd.DataFrame({COLUMN: [base64.b64encode(file.getvalue()).decode()]}), {
+        "hop": trained_scoring(spotter).hop
+    }

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.speech.config import SILENCE, UNKNOWN
+from core.errors import ConfigError
+from tasks.speech.config import SILENCE, UNKNOWN, SpeechScoringConfig
 from tasks.speech.windows import WindowScorer
 
 if TYPE_CHECKING:
     from tasks.speech.spotter import Spotter
+
+UNCALIBRATED = 0.5
+"""Threshold of models that do not say what thresholds cost."""
+
+
+def check_scoring(scoring: SpeechScoringConfig, prefix: str = "--scoring.") -> None:
+    """Checks how a stream is listened to.
+
+    Args:
+        scoring: Times and budget.
+        prefix: Of the options in what is said.
+
+    Raises:
+        ConfigError: One of them is out of its range.
+    """
+    if not 0 < scoring.hop < math.inf:
+        raise ConfigError(f"{prefix}hop {scoring.hop:g} must be a finite time above 0 s")
+    for name in ("average", "refractory", "false_alarms"):
+        value = getattr(scoring, name)
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"{prefix}{name} {value:g} must be finite and not negative")
+
+
+def trained_scoring(spotter: Spotter) -> SpeechScoringConfig:
+    """Returns how the model was listened to when its thresholds were measured; the defaults if it does not say."""
+    return SpeechScoringConfig(**spotter.metadata.get("options", {}).get("scoring", {}))
+
+
+def trained_otherwise(spotter: Spotter, scoring: SpeechScoringConfig) -> str:
+    """Names the times of the training that ``scoring`` has otherwise: "hop 0.1 s, average 0.3 s"; empty without any."""
+    trained = spotter.metadata.get("options", {}).get("scoring", {})
+    times = {name: trained[name] for name in ("hop", "average", "refractory") if name in trained}
+    return ", ".join(f"{name} {time:g} s" for name, time in times.items() if time != getattr(scoring, name))
 
 
 def score_stream(
@@ -23,13 +58,13 @@ def score_stream(
     Args:
         spotter: The model.
         audio: Samples ``(N,)`` at the model's rate, or blocks of them in turn.
-        hop: Time from one window to the next, s.
+        hop: Time from one window to the next, s; rounded to whole frames of the features.
 
     Returns:
         End ``(K,)`` in s and scores ``(K, C)`` of each window.
 
     Raises:
-        ConfigError: ``hop`` does not fit the features.
+        ConfigError: ``hop`` is no time.
     """
     scorer = WindowScorer(spotter, hop)
     parts = [scorer.feed(block) for block in ([audio] if isinstance(audio, np.ndarray) else audio)]
@@ -64,7 +99,7 @@ class Detector:
         threshold: Least average score of an event.
         average: Time over which scores are averaged, s; at least one window is.
         refractory: Least time between two events of a word, s.
-        hop: Time from one window to the next, s.
+        hop: Time from one window to the next, s; the true one, see :func:`tasks.speech.windows.round_hop`.
     """
 
     def __init__(
@@ -149,3 +184,11 @@ class OperatingPoints:
     def false_alarms_at(self, threshold: float) -> float:
         """Returns the false alarms an hour, interpolated between the thresholds measured."""
         return float(np.interp(threshold, self.thresholds, self.false_alarms))
+
+    def doubt(self, budget: float) -> str:
+        """Says why the threshold for ``budget`` may have more false alarms an hour; empty where nothing says so."""
+        if self.false_alarms_at(self.choose(budget)) > budget:
+            return f"no threshold keeps to {budget:g} an hour"
+        if self.hours * budget < 1:
+            return f"{self.hours:.2g} h are too short to tell {budget:g} an hour"
+        return ""

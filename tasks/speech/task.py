@@ -32,7 +32,15 @@ class Speech(Task):
     models = MODELS
     higher_is_better = True
     unit = "points"
-    trained_for = ("rate", "duration", "words", "old_words", "unknown", "silence")
+    trained_for = (
+        *("rate", "duration", "words", "old_words", "unknown", "silence"),
+        *(
+            "speaker",
+            "test_share",
+            "validation_share",
+            "folds",
+        ),  # so that what was held out is held out again
+    )
     live_inputs = ("-", "microphone")
     datasets = {  # noqa: RUF012  # ClassVar in the base class
         "synthetic": "made up words of made up voices; they promise nothing about real speech",
@@ -60,17 +68,19 @@ class Speech(Task):
         "export": ["python -m tasks.speech.export --format onnx --output export"],
     }
 
+    def prepare(self, config: SpeechConfig) -> SpeechConfig:
+        """Takes over what a model that is extended decides."""
+        from tasks.speech.base import find_base, for_extension
+
+        return for_extension(config, find_base(self, config))
+
     def load(self, config: Any) -> SpeechData:
         """Reads and checks the recordings."""
-        from tasks.speech.build import with_base
         from tasks.speech.data.load import load_data
+        from tasks.speech.streaming import check_scoring
 
-        base = None
-        if isinstance(config, SpeechConfig):
-            config, base = with_base(self, config)
-        data = load_data(config.data)
-        data.base = base
-        return data
+        check_scoring(config.scoring)
+        return load_data(config.data)
 
     def primary_metric(self, config: Any, data: SpeechData) -> str:
         """Accuracy over all classes, percent."""
@@ -78,17 +88,19 @@ class Speech(Task):
 
     def parts(self, config: SpeechConfig, data: SpeechData) -> list[Part]:
         """One network for each fold, one without folds."""
+        from tasks.speech.base import find_base
         from tasks.speech.build import build_parts
 
         if not all(len(fold.train) for fold in data.folds):
             raise ConfigError("training needs recordings to learn from: give --data.path FOLDER")
-        return build_parts(config, data)
+        return build_parts(config, data, find_base(self, config))
 
     def package(self, config: SpeechConfig, data: SpeechData, learners: dict[str, Any]) -> Packaged:
         """Weights, what rebuilds the networks, and what thresholds cost."""
+        from tasks.speech.base import find_base
         from tasks.speech.build import build_package
 
-        return build_package(config, data, learners)
+        return build_package(config, data, learners, find_base(self, config))
 
     def predictor(self, package: Package) -> Spotter:
         """Rebuilds front end and networks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,10 +30,10 @@ class WindowScorer:
 
     Args:
         spotter: The model.
-        hop: Time from one window to the next, s; a multiple of the time between two frames of the features.
+        hop: Time from one window to the next, s; rounded as :func:`round_hop` does.
 
     Raises:
-        ConfigError: ``hop`` is not such a multiple.
+        ConfigError: ``hop`` is no time.
     """
 
     def __init__(self, spotter: Spotter, hop: float) -> None:
@@ -41,7 +42,7 @@ class WindowScorer:
         self.frames_apart = check_hop(hop, front.hop, spotter.rate)
         self.hop = self.frames_apart * front.hop
         self.half = front.n_fft // 2
-        frames = (self.length + 2 * self.half - front.n_fft) // front.hop + 1
+        frames = front.frames(self.length)
         self.inner = frames - 2 * front.edge
         # Which sample stands where in the two continued ends of a window; 0 is none, the first sample is 1.
         numbers = torch.arange(1, self.length + 1, dtype=torch.float64, device=spotter.device)
@@ -137,17 +138,22 @@ class WindowScorer:
         self._samples, self._first = self._samples[place - self._first :], place
 
 
-def check_hop(hop: float, samples: int, rate: int) -> int:
-    """Returns how many frames of the features, ``samples`` apart, ``hop`` seconds are.
+def round_hop(spotter: Spotter, hop: float) -> float:
+    """Returns the whole number of frames of the model's features that is nearest to ``hop``, in s; at least one frame.
 
     Raises:
-        ConfigError: It is not a whole number.
+        ConfigError: ``hop`` is no time.
     """
-    frames = hop * rate / samples
-    whole = max(round(frames), 1)
-    if abs(frames - whole) > 1e-6:
-        raise ConfigError(
-            f"hop {hop:g} s is not a multiple of the time between two frames of the model's features, "
-            f"{samples / rate:g} s; the nearest is {whole * samples / rate:g}"
-        )
-    return whole
+    step = spotter.front.hop
+    return check_hop(hop, step, spotter.rate) * step / spotter.rate
+
+
+def check_hop(hop: float, samples: int, rate: int) -> int:
+    """Returns how many frames of the features, ``samples`` apart, are nearest to ``hop`` seconds; at least one.
+
+    Raises:
+        ConfigError: It is not finite and above 0.
+    """
+    if not 0 < hop < math.inf:
+        raise ConfigError(f"--scoring.hop {hop:g} (of predict: --hop) must be a finite time above 0 s")
+    return max(round(hop * rate / samples), 1)

@@ -42,7 +42,8 @@ def assemble(
     parts = []
     for _, given in folds:
         part = np.where(labels < 0, UNUSED, given)
-        _limit_unknown(part, words, labels == unknown, hashes, config.unknown)
+        if config.path is not None:  # a folder that is tested alone is tested whole
+            _limit_unknown(part, words, labels == unknown, hashes, config.unknown)
         for label in np.unique(labels[old]):
             _keep(part, np.flatnonzero((part == TRAIN) & old & (labels == label)), hashes, config.replay)
         parts.append(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,11 @@ class Recording:
     notes: list[str] = field(default_factory=list)
 
 
+def printable(name: str | Path) -> str:
+    """Returns the name of a file as text that can be printed: what is no Unicode is escaped."""
+    return str(name).encode(errors="backslashreplace").decode()
+
+
 def read_recording(path: Path, rate: int, longest: float | None = None) -> Recording:
     """Reads an audio file whole: channels are averaged, other rates are resampled.
 
@@ -60,7 +66,10 @@ def read_recording(path: Path, rate: int, longest: float | None = None) -> Recor
     with _open(path) as file:
         source, channels = file.samplerate, file.channels
         if longest is not None and file.frames > longest * source:
-            raise DataError(f"{path}: lasts {file.frames / source:.1f} s, longer than {longest:g} s")
+            raise _unusable(
+                path,
+                f"lasts {file.frames / source:.1f} s, longer than {longest:g} s; raise --data.duration or cut it",
+            )
         blocks = [*_blocks(file, path, max(file.frames, 1))]
         floats = file.subtype in ("FLOAT", "DOUBLE")
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
@@ -113,17 +122,17 @@ def fit(samples: np.ndarray, length: int) -> np.ndarray:
 
 def _open(path: Path) -> soundfile.SoundFile:
     if path.is_dir() or not path.exists():
-        raise DataError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
+        raise _unusable(path, "is a folder" if path.is_dir() else "there is no such file")
     if path.suffix.lower() in OTHER_ENDINGS:
-        raise DataError(f"{path}: files of {path.suffix} cannot be read; convert it to WAV or FLAC")
+        raise _unusable(path, f"files of {path.suffix} cannot be read; convert it to WAV or FLAC")
     if not path.stat().st_size:
-        raise DataError(f"{path}: is empty (0 bytes)")
+        raise _unusable(path, "is empty (0 bytes)")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(os.fsencode(path))  # a name need not be Unicode
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".")
-        raise DataError(
-            f"{path}: is not audio that can be read ({reason}); convert it to WAV or FLAC"
+        raise _unusable(
+            path, f"is not audio that can be read ({reason}); convert it to WAV or FLAC"
         ) from None
     try:
         _check_header(file, path)
@@ -138,12 +147,13 @@ def _check_header(file: soundfile.SoundFile, path: Path) -> None:
         if int(claimed) < _UNKNOWN_SIZE and int(there) < WHOLE * int(claimed):
             raise _cut_off(path, int(there) / int(claimed))
     if file.format == "OGG" and not _has_last_page(path):
-        raise DataError(f"{path}: is cut off, its end is missing; copy or record it again")
+        raise _unusable(path, "is cut off, its end is missing; copy or record it again")
     if not file.frames:
-        raise DataError(f"{path}: holds no samples")
+        raise _unusable(path, "holds no samples")
     if not RATES[0] <= file.samplerate <= RATES[1]:
-        raise DataError(
-            f"{path}: has a sampling rate of {file.samplerate} Hz; rates of {RATES[0]} to {RATES[1]} Hz can be used"
+        raise _unusable(
+            path,
+            f"has a sampling rate of {file.samplerate} Hz; rates of {RATES[0]} to {RATES[1]} Hz can be used",
         )
 
 
@@ -159,8 +169,12 @@ def _has_last_page(path: Path) -> bool:
     return len(page) >= 27 + page[26] + sum(segments)
 
 
+def _unusable(path: Path, why: str) -> DataError:
+    return DataError(f"{printable(path)}: {why}")
+
+
 def _cut_off(path: Path, share: float) -> DataError:
-    return DataError(f"{path}: is cut off, {share:.0%} of its samples are there; copy or record it again")
+    return _unusable(path, f"is cut off, {share:.0%} of its samples are there; copy or record it again")
 
 
 def _blocks(file: soundfile.SoundFile, path: Path, size: int) -> Iterator[np.ndarray]:
@@ -172,7 +186,7 @@ def _blocks(file: soundfile.SoundFile, path: Path, size: int) -> Iterator[np.nda
             yield _mono(block, path)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip().rstrip(".")
-        raise DataError(f"{path}: is cut off or damaged ({reason}); copy or record it again") from None
+        raise _unusable(path, f"is cut off or damaged ({reason}); copy or record it again") from None
     # MPEG files tell their length in a header, and end where they are cut.
     if read < WHOLE * file.frames:
         raise _cut_off(path, read / file.frames)
@@ -183,11 +197,11 @@ def _mono(block: np.ndarray, path: Path) -> np.ndarray:
     samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
     peak = np.abs(samples).max()
     if not np.isfinite(peak):
-        raise DataError(
-            f"{path}: holds values that are not finite (NaN or infinity); record or convert it again"
+        raise _unusable(
+            path, "holds values that are not finite (NaN or infinity); record or convert it again"
         )
     if peak > _LOUDEST:
-        raise DataError(f"{path}: has samples up to {peak:g}; floating-point audio must lie within -1 and 1")
+        raise _unusable(path, f"has samples up to {peak:g}; floating-point audio must lie within -1 and 1")
     return samples
 
 

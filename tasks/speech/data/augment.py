@@ -13,7 +13,7 @@ from tasks.speech.config import DataConfig
 
 
 def check_augment(config: DataConfig) -> None:
-    """Raises ``ConfigError`` for numbers that no augmentation or proportion can use."""
+    """Raises ``ConfigError`` for numbers that no augmentation can use."""
     if not 0 <= config.shift < config.duration:
         raise ConfigError(
             f"--data.shift {config.shift} must lie between 0 and the length of a clip, {config.duration} s"
@@ -25,9 +25,6 @@ def check_augment(config: DataConfig) -> None:
     for name in ("noise", "volume"):
         if not 0 <= getattr(config, name) <= 1:
             raise ConfigError(f"--data.{name} {getattr(config, name)} must lie between 0 and 1")
-    for name in ("unknown", "silence"):
-        if not 0 <= getattr(config, name) < float("inf"):
-            raise ConfigError(f"--data.{name} {getattr(config, name)} must not be negative")
     for name in ("variants", "mel_masks", "time_masks", "masks"):
         if getattr(config, name) < 0:
             raise ConfigError(f"--data.{name} {getattr(config, name)} must not be negative")

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 
-from core.track.package import Package
 from tasks.speech.config import SILENCE, UNKNOWN
 
 
@@ -69,7 +68,6 @@ class SpeechData:
         notes: What was dropped, changed or assumed.
         extends: Leading classes that an extended model already had.
         made_noise: The noise is made, since there was no recording of any.
-        base: Package of the model that is extended.
     """
 
     name: str
@@ -82,7 +80,6 @@ class SpeechData:
     notes: list[str] = field(default_factory=list)
     extends: int = 0
     made_noise: bool = False
-    base: Package | None = None
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -252,7 +253,7 @@ def main() -> int:
     for path in sorted(arguments.folder.iterdir()):
         if path.is_dir():
             files = list(path.glob("*.wav"))
-            longest = max(soundfile.info(file).duration for file in files)
+            longest = max(soundfile.info(os.fsencode(file)).duration for file in files)
             print(f"  {path.name}: {len(files)}, the longest takes {longest:.2f} s")
     return 0
 

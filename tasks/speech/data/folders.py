@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.errors import DataError
 from tasks.speech.config import NOISE_FOLDER, SILENCE
-from tasks.speech.data.audio import ENDINGS, OTHER_ENDINGS
+from tasks.speech.data.audio import ENDINGS, OTHER_ENDINGS, printable
 
 LISTS = {"testing": "testing_list.txt", "validation": "validation_list.txt"}
 
@@ -39,7 +39,7 @@ class Folder:
 
     Attributes:
         root: Folder that names are relative to.
-        files: Name and word of each recording, sorted.
+        files: Name, as it is stored, and word of each recording, sorted.
         noise: Long recordings of noise.
         lists: Lists of held-out files by kind, see ``LISTS``.
         notes: What was passed over or assumed.
@@ -68,12 +68,7 @@ def find_recordings(path: Path) -> Folder:
     for word in _subfolders(root):
         files, more = list_audio(root / word)
         other += more
-        if word == SILENCE and files:
-            folder.notes.append(
-                f"{SILENCE}/: {len(files)} recordings not read; silence is cut from what is in {NOISE_FOLDER}/"
-            )
-            continue
-        folder.files += [(f"{word}/{file}", word) for file in files]
+        _add(folder, [(f"{word}/{file}", printable(word)) for file in files])
     if folder.files and flat:
         folder.notes.append(
             f"{len(flat)} recordings beside the folders of the words are not read, such as {flat[0]}"
@@ -144,10 +139,20 @@ def _subfolders(root: Path) -> list[str]:
     return sorted(item.name for item in root.iterdir() if item.name[0] not in "_." and item.is_dir())
 
 
+def _add(folder: Folder, files: list[tuple[str, str]]) -> None:
+    """Adds names and words; silence is no word, and a class of its own."""
+    silent = [name for name, word in files if word == SILENCE]
+    folder.files += [(name, word) for name, word in files if word != SILENCE]
+    if silent:
+        folder.notes.append(
+            f"{SILENCE}: {len(silent)} recordings not read; silence is cut from what is in {NOISE_FOLDER}/"
+        )
+
+
 def _read_flat(folder: Folder, flat: list[str]) -> None:
     """Takes the words from the names of the files."""
-    named = [(name, found["word"]) for name in flat if (found := _FSDD.fullmatch(_stem(name)))]
-    folder.files = named
+    named = [(name, printable(found["word"])) for name in flat if (found := _FSDD.fullmatch(_stem(name)))]
+    _add(folder, named)
     if named and len(named) < len(flat):
         known = {name for name, _ in named}
         first = next(name for name in flat if name not in known)
@@ -168,14 +173,14 @@ def _nothing(path: Path, flat: list[str], other: Counter[str]) -> str:
 
 
 def _read_lists(folder: Folder) -> None:
-    here = {key_of(name, word) for name, word in folder.files}
+    here = {key_of(printable(name), word) for name, word in folder.files}
     for kind, file in LISTS.items():
         path = folder.root / file
         if not path.is_file():
             continue
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").replace("\\", "/").splitlines()
+        text = path.read_text(encoding="utf-8", errors="surrogateescape").replace("\\", "/")
         # Lists may name files from a folder above.
-        parts = [line.strip().split("/")[-2:] for line in lines if line.strip()]
+        parts = [line.strip().split("/")[-2:] for line in printable(text).splitlines() if line.strip()]
         keys = {key_of(entry[-1], entry[0]): "/".join(entry) for entry in parts}
         missing = [entry for key, entry in keys.items() if key not in here]
         if 0 < len(missing) < len(keys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -79,4 +80,4 @@ def coloured(length: int, power: float, rng: np.random.Generator) -> np.ndarray:
 def _write(path: Path, samples: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     scaled = np.round(np.clip(samples, -1, 1) * 32767).astype(np.int16)
-    soundfile.write(path, scaled, RATE, subtype="PCM_16")
+    soundfile.write(os.fsencode(path), scaled, RATE, subtype="PCM_16")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,11 @@ from core.errors import ConfigError, DataError
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
 from tasks.speech.data import espeak, synthetic
 from tasks.speech.data.assemble import assemble
-from tasks.speech.data.audio import RATES
+from tasks.speech.data.audio import RATES, printable
 from tasks.speech.data.clips import Fold, SpeechData
-from tasks.speech.data.noise import find_noise, read_noise
+from tasks.speech.data.folders import LISTS
+from tasks.speech.data.gather import noise_files, read_sources
+from tasks.speech.data.noise import read_noise
 from tasks.speech.data.pool import Pool, append, read_pool, select
 from tasks.speech.data.splits import (
     TEST,
@@ -27,7 +28,6 @@ from tasks.speech.data.splits import (
     drop_shared_speakers,
     drop_twins,
     split_folds,
-    split_pool,
 )
 
 
@@ -38,12 +38,15 @@ def load_data(config: DataConfig) -> SpeechData:
         ConfigError: Options contradict each other, or a word is not there.
         DataError: Recordings are missing or cannot be used.
     """
+    stored = config.name == "folder" or (config.name == "auto" and bool(config.path or config.test_path))
+    if stored and not config.path:
+        config = replace(config, folds=0)  # nothing is learned, and all of it is tested
     _check(config)
-    if config.name == "folder" or (config.name == "auto" and (config.path or config.test_path)):
+    if stored:
         path = config.path or config.test_path
         if not path:
             raise ConfigError("--data.name folder needs --data.path FOLDER")
-        return _load(config, Path(path).resolve().name)
+        return _load(config, printable(Path(path).resolve().name))
     name = "synthetic" if config.name == "auto" else config.name
     if config.path:
         raise ConfigError(f"--data.name {name} takes no path; leave --data.name or --data.path out")
@@ -77,6 +80,10 @@ def _check(config: DataConfig) -> None:
             raise ConfigError(f"--data.{option} {getattr(config, option)} must not be negative")
     if config.replay < 0:
         raise ConfigError(f"--data.replay {config.replay} must not be negative")
+    if config.least < 1:
+        raise ConfigError(f"--data.least {config.least} must be 1 or more")
+    if config.words == [] and config.name != "espeak":
+        raise ConfigError("--data.words is an empty list; name the words to spot, or leave it out")
     if config.folds < 0 or config.folds == 1:
         raise ConfigError(f"--data.folds {config.folds}: cross-validation needs 2 folds or more; 0 is off")
     for option in ("test_path", "old_path"):
@@ -96,14 +103,15 @@ def _load(config: DataConfig, name: str) -> SpeechData:
     main = read_pool(config.path, config) if config.path else None
     notes: list[str] = []
     words = _choose_words(config, main, notes)
-    pools, parts, old = _read_parts(config, main, words)
-    for item in pools:
-        label = f"{Path(item.path).name}: " if len(pools) > 1 else ""
-        notes += [f"{label}{note}" for note in item.notes]
-    pool, part = pools[0], np.concatenate(parts)
+    sources = read_sources(config, main, words)
+    for source in sources:
+        label = f"{Path(source.pool.path).name}: " if len(sources) > 1 else ""
+        notes += [f"{label}{note}" for note in source.pool.notes]
+    pool, part = sources[0].pool, np.concatenate([source.part for source in sources])
+    old = np.repeat([source.old for source in sources], [len(source.part) for source in sources])
     pool.notes = notes
-    for other in pools[1:]:
-        append(pool, other)
+    for source in sources[1:]:
+        append(pool, source.pool)
     drop_shared_speakers(pool, part, TEST)
     drop_twins(pool, part)
     keep = np.flatnonzero(part != UNUSED)
@@ -112,7 +120,7 @@ def _load(config: DataConfig, name: str) -> SpeechData:
     folds = split_folds(pool, config, words) if config.folds else [("model", part)]
     if main is not None:
         words = _learnable(config, pool, folds, words, notes)
-    noise = read_noise(_noise_files(config, pools), config.rate)
+    noise = read_noise(noise_files(config, sources), config.rate)
     classes = _classes(config, words, pool, folds, not noise.made)
     clips, split = assemble(pool, folds, old, classes, config, noise)
     extends = len(config.old_words or [])
@@ -121,6 +129,7 @@ def _load(config: DataConfig, name: str) -> SpeechData:
     )
     _check_test(data)
     data.notes += [*noise.notes, *_summary(config, data)]
+    data.notes = [printable(note) for note in data.notes]
     return data
 
 
@@ -159,29 +168,6 @@ def _choose_words(config: DataConfig, main: Pool | None, notes: list[str]) -> li
     return sorted(chosen) if old else chosen
 
 
-def _read_parts(
-    config: DataConfig, main: Pool | None, words: list[str]
-) -> tuple[list[Pool], list[np.ndarray], np.ndarray]:
-    """Reads the other folders; returns all, the parts of their recordings, and which are of the extended model."""
-    known = [*words, *(config.old_words or [])]
-    pools: list[Pool] = []
-    parts: list[np.ndarray] = []
-    if main is not None:
-        pools.append(main)
-        folds = np.full(len(main.names), TRAIN, np.uint8)
-        parts.append(folds if config.folds else split_pool(main, config, known, bool(config.test_path)))
-    old = [np.zeros(len(pool.names), bool) for pool in pools]
-    if config.old_path and main is not None:
-        pools.append(read_pool(config.old_path, config))
-        parts.append(split_pool(pools[-1], config, known, False))
-        old.append(np.ones(len(parts[-1]), bool))
-    if config.test_path:
-        pools.append(read_pool(config.test_path, config))
-        parts.append(np.full(len(pools[-1].names), TEST, np.uint8))
-        old.append(np.zeros(len(parts[-1]), bool))
-    return pools, parts, np.concatenate(old)
-
-
 def _learnable(
     config: DataConfig, pool: Pool, folds: list[tuple[str, np.ndarray]], words: list[str], notes: list[str]
 ) -> list[str]:
@@ -190,6 +176,12 @@ def _learnable(
     missing: dict[str, str] = {}
     for name, part in folds:
         learned = {*spoken[part == TRAIN].tolist()}
+        if not config.folds and not learned.intersection(words):
+            held = "in the test or the validation"
+            raise DataError(
+                f"{config.path}: no recording is left to learn from: their speakers are all {held}, or they are there "
+                f"twice; give recordings of other speakers than those {_held_out(config)}"
+            )
         missing |= {word: name for word in words if word not in learned}
     if not missing:
         return words
@@ -204,12 +196,10 @@ def _learnable(
     return [word for word in words if word not in missing]
 
 
-def _noise_files(config: DataConfig, pools: Sequence[Pool]) -> list[Path]:
-    if config.noise_path:
-        return find_noise(config.noise_path)
-    tested = len(pools) > 1 and bool(config.test_path)
-    files = [path for pool in (pools[:-1] if tested else pools) for path in pool.noise]
-    return files or pools[-1].noise
+def _held_out(config: DataConfig) -> str:
+    if config.test_path:
+        return "of --data.test_path"
+    return "of the test in --data.old_path" if config.old_path else f"named by {' and '.join(LISTS.values())}"
 
 
 def _classes(
@@ -226,7 +216,8 @@ def _classes(
     classes = [*silence, *unknown, *words]
     if len(classes) < 2:
         raise DataError(
-            f"{config.path}: {classes[0]} is the only class; give recordings of other words or of noise"
+            f"{config.path or config.test_path}: {classes[0]} is the only class; give recordings of other words or "
+            "of noise"
         )
     return classes
 
@@ -234,7 +225,9 @@ def _classes(
 def _check_test(data: SpeechData) -> None:
     tested = np.unique(np.concatenate([data.clips.labels[fold.test] for fold in data.folds]))
     if not len(tested):
-        raise DataError("no recording is left to test on; give --data.test_path, or more recordings")
+        raise DataError(
+            "no recording is left to test on; name other words by --data.words, or give more recordings"
+        )
     names = {data.classes[label] for label in tested}
     untested = [name for name in data.classes if name not in names]
     if untested:

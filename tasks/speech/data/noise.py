@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import DataError
 from tasks.speech.config import SILENCE
-from tasks.speech.data.audio import read_recording
+from tasks.speech.data.audio import printable, read_recording
 from tasks.speech.data.folders import list_audio
 from tasks.speech.data.layout import coloured
 from tasks.speech.data.pool import Tally, to_int16
@@ -67,17 +67,18 @@ def read_noise(paths: list[Path], rate: int) -> Noise:
     """Reads recordings of noise, and makes some if there are none that can be used."""
     noise, dropped, seen = Noise(), Tally(), set[bytes]()
     for path in paths:
+        name = printable(path.name)
         try:
             samples = read_recording(path, rate).samples
         except DataError as error:
-            dropped.add(path.name, str(error).removeprefix(f"{path}: "))
+            dropped.add(name, str(error).removeprefix(f"{printable(path)}: "))
             continue
         content = hashlib.sha256(samples.data).digest()
         if not samples.any():
-            dropped.add(path.name, "is silent, all its samples are zero")
+            dropped.add(name, "is silent, all its samples are zero")
         elif content not in seen:  # an extended model may bring the same noise
             seen.add(content)
-            noise.add(path.name, samples)
+            noise.add(name, samples)
     noise.notes = dropped.notes("left out of the noise, since it ")
     if not noise.names:
         noise.made = True

@@ -16,7 +16,7 @@ from rich.progress import track
 from core.data.split import group_of
 from core.errors import DataError
 from tasks.speech.config import DataConfig
-from tasks.speech.data.audio import fit, read_recording
+from tasks.speech.data.audio import fit, printable, read_recording
 from tasks.speech.data.folders import FileList, find_recordings, key_of, speaker_of
 
 LONGEST = 4
@@ -103,18 +103,18 @@ def read_pool(path: str, config: DataConfig) -> Pool:
     waves = np.empty((len(folder.files), length), np.int16)
     pool = Pool(path, lists=folder.lists, noise=folder.noise, notes=folder.notes)
     dropped, changed, cut = Tally(), Tally(), 0
-    for name, word in track(
+    for stored, word in track(
         folder.files,
         description="Reading recordings",
         transient=True,
         console=Console(stderr=True),
         disable=len(folder.files) <= PROGRESS_FROM or not sys.stderr.isatty(),
     ):
-        file = folder.root / name
+        file, name = folder.root / stored, printable(stored)
         try:
             recording = read_recording(file, config.rate, LONGEST * config.duration)
         except DataError as error:
-            dropped.add(name, str(error).removeprefix(f"{file}: "))
+            dropped.add(name, str(error).removeprefix(f"{printable(file)}: "))
             continue
         wave = waves[len(pool.names)]
         wave[:] = to_int16(fit(recording.samples, length))
@@ -138,7 +138,9 @@ def read_pool(path: str, config: DataConfig) -> Pool:
     resize(pool, len(pool.names))
     pool.notes += [*dropped.notes("left out, since it "), *changed.notes()]
     if cut:
-        pool.notes.append(f"{cut} longer than {config.duration:g} s, of which the loudest part is taken")
+        pool.notes.append(
+            f"{cut} longer than --data.duration {config.duration:g} s, of which the loudest part is taken"
+        )
     _note_speakers(pool)
     return pool
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import mmap
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from core.errors import DataError
+from core.train.distributed import environment_world
 from core.train.seeds import derive_seed
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
 from tasks.speech.data.augment import (
@@ -31,6 +34,8 @@ from tasks.speech.frontend import FrontEnd
 if TYPE_CHECKING:
     from tasks.speech.data.clips import Fold, SpeechData
 
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where a container says how much memory it may take, bytes; the machine has more."""
 _SEED = 0
 """Of the variants that are kept: they belong to the data, not to a run."""
 
@@ -199,14 +204,24 @@ def _affordable(variants: int, shape: tuple[int, int, int], folds: int) -> tuple
         shape: Clips, frames and features.
         folds: All of them keep features at once.
     """
+    processes = environment_world().size  # each keeps features of its own
     size = math.prod(shape) * 4 * folds
-    possible = psutil.virtual_memory().total // 4 // size
+    possible = _memory() // 4 // (size * processes)
     if possible >= variants:
         return variants, ""
     return possible, (
         f"--data.variants {variants} lowered to {possible}: the features of one version of all clips take "
         f"{size / 1e9:.1f} GB, and they may take a quarter of the memory"
     )
+
+
+def _memory() -> int:
+    """Returns the memory that there is to use, bytes."""
+    least = psutil.virtual_memory().total
+    for file in LIMITS:
+        with suppress(OSError, ValueError):  # without a limit it says max
+            least = min(least, int(Path(file).read_text()))
+    return least
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, shared: bool) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +112,20 @@ def test_the_header_of_a_recorder_that_wrote_into_a_pipe_is_no_error(tmp_path, s
     assert len(read_recording(path, RATE).samples) == RATE
 
 
+def test_a_name_need_not_be_unicode(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    try:
+        path.write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system has Unicode names alone")
+    with pytest.raises(DataError, match="is empty") as caught:
+        read_recording(path, RATE)
+    assert str(caught.value).encode().endswith(b"/caf\\udce9.wav: is empty (0 bytes)")
+    soundfile.write(os.fsencode(path), sound(), RATE)
+    assert len(read_recording(path, RATE).samples) == RATE
+    assert sum(map(len, stream_blocks(path, RATE))) == RATE
+
+
 # ---------------------------------------------------------------- what is not
 
 
@@ -190,7 +206,7 @@ def test_long_files_are_refused_before_they_are_decoded(tmp_path):
     path = write(tmp_path / "a.flac", sound(5))
     assert len(read_recording(path, RATE, longest=5).samples) == 5 * RATE
     cut(path, 0.5)  # a decoder would say that
-    with pytest.raises(DataError, match=r"lasts 5.0 s, longer than 4 s"):
+    with pytest.raises(DataError, match=r"lasts 5.0 s, longer than 4 s; raise --data.duration or cut it$"):
         read_recording(path, RATE, longest=4)
 
 

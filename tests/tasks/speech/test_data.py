@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,7 +233,34 @@ def test_a_folder_of_other_words_may_be_called_unknown(tmp_path):
     data = read(commands(tmp_path, words=["bed", "unknown", "silence"]))
     assert data.classes == ["silence", "unknown", "bed"]
     assert counts(data, data.folds[0].train) == {"unknown": 14, "bed": 14}
-    assert told(data, "silence/: 20 recordings not read; silence is cut from what is in _background_noise_/")
+    assert told(data, "^silence: 20 recordings not read; silence is cut from what is in _background_noise_/")
+
+
+def test_flat_names_may_be_of_silence_and_unknown_too(tmp_path):
+    digits(tmp_path, words=2)
+    for word in ("silence", "unknown"):
+        for speaker in ("ann", "bob", "cid", "dee"):
+            for take in range(4):
+                save(tmp_path / f"{word}_{speaker}_{take}.wav")
+    save(tmp_path / "_background_noise_" / "tap.wav", sound("tap", 10 * RATE))
+    data = read(tmp_path)
+    assert data.classes == ["silence", "unknown", "0", "1"]
+    assert not any(name.startswith("silence_") for name in data.clips.names)
+    assert told(data, "^silence: 16 recordings not read; silence is cut from what is in _background_noise_/")
+    assert counts(data, data.folds[0].train)["unknown"] > 4
+    assert read(tmp_path, unknown=0.0).classes == ["silence", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"least": 0}, "--data.least 0 must be 1 or more"),
+        ({"words": []}, "--data.words is an empty list; name the words to spot, or leave it out"),
+    ],
+)
+def test_options_of_the_words_that_mean_nothing(tmp_path, options, message):
+    with pytest.raises(ConfigError, match=message):
+        read(commands(tmp_path, speakers=SPEAKERS[:4]), **options)
 
 
 @pytest.mark.parametrize("number", range(len(SPEAKERS)))
@@ -326,12 +355,12 @@ def test_bad_files_are_left_out_and_told(tmp_path):
         "^2 files: left out, since it is empty .0 bytes., such as bed/00000000_nohash_0.wav$",
         "^bed/00000002_nohash_0.wav: left out, since it is cut off, 57% of its samples are there",
         "^bed/00000003_nohash_0.wav: left out, since it is silent, all its samples are zero$",
-        "^bed/00000004_nohash_0.wav: left out, since it lasts 2.0 s, longer than 0.4 s$",
+        "^bed/00000004_nohash_0.wav: left out, since it lasts 2.0 s, longer than 0.4 s; raise --data.duration or cut",
         "^bed/00000005_nohash_0.wav: left out, since it holds values that are not finite",
         "^left out, since such files cannot be read: 1 .m4a; convert them to WAV or FLAC$",
         "^bed/00000006_nohash_0.wav: 2 channels averaged$",
         "^bed/00000007_nohash_0.wav: resampled from 2000 Hz$",
-        "^1 longer than 0.1 s, of which the loudest part is taken$",
+        "^1 longer than --data.duration 0.1 s, of which the loudest part is taken$",
     ):
         assert told(data, note), (note, data.notes)
     waves = {name: data.clips.wave(i) for i, name in enumerate(data.clips.names)}
@@ -342,6 +371,48 @@ def test_bad_files_are_left_out_and_told(tmp_path):
     np.testing.assert_allclose(waves[f"bed/{longer}"], fit(sound("longer", 3 * LENGTH), LENGTH), atol=2**-14)
     np.testing.assert_allclose(waves[f"bed/{shorter}"][100:300], sound("shorter", LENGTH // 2), atol=2**-14)
     assert not waves[f"bed/{shorter}"][:100].any() and waves[f"bed/{slow}"].any()
+
+
+def test_recordings_longer_than_all_clips(tmp_path):
+    for word in ("bed", "cat"):
+        for speaker in SPEAKERS[:4]:
+            save(tmp_path / word / f"{speaker}_nohash_0.wav", sound(word + speaker, RATE))
+    message = "8 files: left out, since it lasts 1.0 s, longer than 0.24 s; raise --data.duration or cut it, such as"
+    with pytest.raises(DataError, match=f"no usable recording; {message} bed/"):
+        read(tmp_path, duration=0.06)
+
+
+def test_names_need_not_be_unicode(tmp_path):
+    path = commands(tmp_path, words=["bed", "cat"])
+    word = os.fsencode(path) + b"/caf\xe9"
+    try:
+        os.mkdir(word)
+    except OSError:
+        pytest.skip("this file system has Unicode names alone")
+    for speaker in SPEAKERS:
+        shutil.copy(path / "bed" / f"{speaker}_nohash_0.wav", path / "copy.wav")
+        samples, _ = soundfile.read(path / "copy.wav", dtype="float32")
+        soundfile.write(word + b"/" + speaker.encode() + b"_nohash_0.wav", -samples, RATE)
+    (path / "copy.wav").unlink()
+    Path(os.fsdecode(word + b"/\xff.wav")).write_bytes(b"")
+    Path(os.fsdecode(word + b"/\xfe.m4a")).write_bytes(b"x")
+    Path(os.fsdecode(os.fsencode(path) + b"/beside\xfe.wav")).write_bytes(b"x")
+    noise = os.fsencode(path / "_background_noise_")
+    os.rename(noise + b"/tap.wav", noise + b"/tap\xe9.wav")
+    lines = [
+        word + b"/" + speaker.encode() + b"_nohash_0.wav"
+        for speaker in SPEAKERS[:5]
+        for word in (b"bed", b"caf\xe9")
+    ]
+    (path / "testing_list.txt").write_bytes(b"\n".join(lines))
+    data = read(path)
+    assert data.words == ["bed", "caf\\udce9", "cat"]
+    assert counts(data, data.folds[0].test) == {"silence": 1, "bed": 5, "caf\\udce9": 5}
+    assert who(data)[2] == set(SPEAKERS[:5])
+    assert told(data, r"^caf.udce9/.udcff.wav: left out, since it is empty")
+    for text in (data.name, *data.classes, *data.notes, *data.clips.names, *data.clips.speakers):
+        text.encode()
+    assert read(path, words=data.words).digest == data.digest, "as the trained model says it"
 
 
 def test_full_scale_does_not_wrap_around(tmp_path):
@@ -388,8 +459,9 @@ def test_words_are_spoken_by_espeak(monkeypatch):
     data = read(name="espeak", words=["turn on", "off"])
     assert data.name == "espeak" and data.words == ["turn_on", "off"] and spoken == ["turn on", "off"]
     assert read(name="espeak", words=data.words).digest == data.digest
-    with pytest.raises(ConfigError, match=r"--data\.name espeak needs --data\.words"):
-        read(name="espeak")
+    for words in (None, []):
+        with pytest.raises(ConfigError, match=r"--data\.name espeak needs --data\.words, the words to speak"):
+            read(name="espeak", words=words)
 
 
 def test_a_folder_needs_a_path():

@@ -14,8 +14,19 @@ from core.compress.folding import deploy
 from core.errors import ConfigError
 from core.residual import list_rules
 from core.train.learner import Learner
-from tasks.speech.config import ExtendConfig
-from tasks.speech.extend import Boosted, ExtendedLearner, extend_network, grow, rebuild, stages
+from tasks.speech.config import ExtendConfig, FeatureConfig
+from tasks.speech.data.clips import Clips, Fold, SpeechData
+from tasks.speech.extend import (
+    BATCH,
+    Boosted,
+    ExtendedLearner,
+    extend_network,
+    grow,
+    new_clips,
+    rebuild,
+    stages,
+)
+from tasks.speech.frontend import FrontEnd
 from tasks.speech.models.resnets import ResNet
 
 OLD, ALL = 3, 5
@@ -114,6 +125,25 @@ def test_a_class_without_clips_has_a_random_row_and_the_mode_stays(old):
     assert old.output.out_features == 6
 
 
+def test_new_clips_go_through_the_front_end_in_parts():
+    rng = np.random.default_rng(0)
+    count = 2 * BATCH + 9
+    labels = rng.integers(0, ALL, count)
+    waves = rng.integers(-9000, 9000, (count, 800)).astype(np.int16)
+    clips = Clips([str(i) for i in range(count)], waves, labels, [""] * count, labels < OLD)
+    fold = Fold("model", np.arange(3, count), np.array([0]), np.array([1, 2]))
+    data = SpeechData("made", list("abcde"), 8000, clips, [fold], [], [], extends=1)
+    front = FrontEnd(FeatureConfig(window=160, hop=80, mels=12, coefficients=10), 8000)
+    sizes = []
+    front.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    features, classes = new_clips(data, fold, front)
+    chosen = [i for i in range(3, count) if labels[i] >= 1]
+    assert max(sizes) == BATCH == 64 and sum(sizes) == len(chosen)
+    np.testing.assert_array_equal(classes, labels[chosen])
+    expected = front(torch.from_numpy(np.stack([clips.wave(i) for i in chosen])))
+    torch.testing.assert_close(features, expected)
+
+
 # ---------------------------------------------------------------- the loss
 
 
@@ -203,6 +233,15 @@ def test_a_boosted_network_begins_with_the_old_logits(old):
         torch.testing.assert_close(logits[:, OLD:], network.branch(x)[:, OLD:])
         nn.init.normal_(network.branch.output.weight)
         torch.testing.assert_close(network(x), F.pad(expected, (0, 2)) + network.branch(x))
+
+
+@pytest.mark.parametrize("rule", list_rules())
+def test_old_logits_begin_as_they_were_but_for_one_rule(old, rule):
+    x = batch_of([0, 3], 4, 5)["features"]
+    with torch.no_grad():
+        expected = old(x)
+        logits = extended(old, "boost", rule=rule).eval()(x)[:, :OLD]
+    torch.testing.assert_close(logits, 0.6 * expected if rule == "decayed" else expected)
 
 
 def test_a_boosted_network_is_rebuilt_from_its_weights_and_boosted_again(old):

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from core.errors import ConfigError, DataError
-from tasks.speech.config import SpeechPredictConfig
-from tasks.speech.listening import choose_threshold
+from tasks.speech.config import SpeechPredictConfig, SpeechScoringConfig
+from tasks.speech.listening import Listener, choose_threshold, scoring_of
 from tasks.speech.serving import predict_files
 from tasks.speech.sources import pcm_blocks
+from tasks.speech.spotter import Spotter
 from tasks.speech.streaming import OperatingPoints
 
 RATE = 16000
@@ -121,11 +122,14 @@ def test_standard_input(tone_spotter, monkeypatch, events, rate, size):
     assert_heard(events(), words)
 
 
-def test_no_input_is_no_error(tone_spotter, monkeypatch, events):
-    for rate in (None, 8000):
-        feed_stdin(monkeypatch, b"")
+def test_no_input_is_no_error_and_said(tone_spotter, monkeypatch, capsys):
+    for rate, data in ((None, b""), (8000, b""), (None, b"\1"), (None, b"\1\0")):
+        feed_stdin(monkeypatch, data)
         assert run(tone_spotter, "-", rate=rate) == []
-        assert events() == []
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert ("nothing came from standard input" in printed.err) == (len(data) < 2)
+        assert printed.err.count("\n") == 1 + (len(data) < 2)
 
 
 def test_pcm_is_16_bit_little_endian():
@@ -237,19 +241,20 @@ def test_without_a_microphone(tone_spotter, monkeypatch, tmp_path):
     ("options", "message"),
     [
         ({"threshold": 1.1}, "^--threshold 1.1 must lie between 0 and 1$"),
-        ({"average": -1.0}, "^--average -1 must not be negative$"),
-        ({"refractory": -0.1}, "^--refractory -0.1 must not be negative$"),
-        ({"false_alarms": -1.0}, "^--false_alarms -1 must not be negative$"),
-        ({"hop": -0.1}, "^--hop -0.1 must be more than 0 s$"),
-        ({"hop": 0.104}, "the nearest is 0.1$"),
-        ({"rate": 0}, "^--rate 0 must lie between 1000 and 1000000 Hz$"),
-        ({"output": "."}, r"^--output \. cannot be written: Is a directory$"),
+        ({"average": -1.0}, "^--average -1 must be finite and not negative$"),
+        ({"refractory": -0.1}, "^--refractory -0.1 must be finite and not negative$"),
+        ({"threshold": None, "false_alarms": -1.0}, "^--false_alarms -1 must be finite and not negative$"),
+        ({"false_alarms": 1.0}, "^--threshold and --false_alarms exclude each other; leave one of them out$"),
+        ({"hop": -0.1}, "^--hop -0.1 must be a finite time above 0 s$"),
+        ({"rate": RATE}, "^--rate is only for --input - and microphone; files tell theirs$"),
+        ({"source": "-", "rate": 0}, "^--rate 0 must lie between 1000 and 1000000 Hz$"),
+        ({"output": "."}, r"^--output \. cannot be written: it is a folder$"),
     ],
 )
 def test_wrong_options(tone_spotter, tmp_path, options, message):
     soundfile.write(tmp_path / "a.wav", spoken(1, []), RATE)
     with pytest.raises(ConfigError, match=message):
-        run(tone_spotter, tmp_path / "a.wav", **{"output": tmp_path / "out", **options})
+        run(tone_spotter, **{"source": tmp_path / "a.wav", "output": tmp_path / "out", **options})
     assert not (tmp_path / "out").exists()
 
 
@@ -263,15 +268,15 @@ def test_the_input_is_not_replaced(tone_spotter, tmp_path):
 
 
 def test_the_threshold(tone_spotter):
-    def choose(**options):
-        return choose_threshold(tone_spotter, SpeechPredictConfig(**options))
+    def choose(threshold=None, **options):
+        return choose_threshold(tone_spotter, threshold, SpeechScoringConfig(**options))
 
     assert choose() == (0.5, "threshold 0.5; what it costs was not measured for this model")
     assert choose(threshold=0.0)[0] == 0
-    points = OperatingPoints([0.3, 0.83, 0.95], [1, 0.94, 0.5], [90.0, 0.9, 0.6], 0.31, "validation clips")
+    points = OperatingPoints([0.3, 0.83, 0.95], [1, 0.94, 0.5], [90.0, 0.9, 0.6], 3.1, "validation clips")
     tone_spotter.metadata["operating_points"] = asdict(points)
     said = (
-        "threshold 0.83: 0.9 false alarms an hour in 0.31 h, 94 % of the words detected, on validation clips"
+        "threshold 0.83: 0.9 false alarms an hour in 3.10 h, 94 % of the words detected, on validation clips"
     )
     assert choose() == (0.83, said)
     assert choose(false_alarms=100.0)[0] == 0.3
@@ -279,6 +284,112 @@ def test_the_threshold(tone_spotter):
     assert threshold == 0.95 and line.endswith("; no threshold keeps to 0.1 an hour")
     threshold, line = choose(threshold=0.95)
     assert threshold == 0.95 and line.endswith("50 % of the words detected, on validation clips")
-    tone_spotter.metadata["options"] = {"scoring": {"false_alarms": 0.7, "hop": 0.1, "average": 0.5}}
-    threshold, line = choose()
-    assert threshold == 0.95 and line.endswith("; measured with average 0.5 s")
+    tone_spotter.metadata["options"] = {"scoring": {"hop": 0.1, "average": 0.5}}
+    assert choose()[1].endswith("; measured with average 0.5 s")
+    # Three minutes without a false alarm say nothing about one an hour; a threshold that is asked for promises nothing.
+    tone_spotter.metadata = {"operating_points": asdict(replace(points, false_alarms=[90, 0, 0], hours=0.05))}
+    assert choose()[1].endswith("validation clips; 0.05 h are too short to tell 1 an hour")
+    assert choose(false_alarms=30.0)[1].endswith("validation clips")
+    assert choose(threshold=0.9)[1].endswith("validation clips")
+
+
+def test_options_are_those_of_the_training(tone_spotter):
+    def of(**options):
+        return scoring_of(tone_spotter, SpeechPredictConfig(input="a.wav", stream=True, **options))
+
+    assert of() == SpeechScoringConfig()
+    trained = SpeechScoringConfig(false_alarms=3.0, hop=0.2, average=0.6, refractory=2.0)
+    tone_spotter.metadata["options"] = {"scoring": asdict(trained)}
+    assert of() == trained
+    given = {"false_alarms": 0.0, "hop": 0.1, "average": 0.0, "refractory": 0.5}
+    assert of(**given) == replace(trained, **given)
+    assert Listener(tone_spotter, SpeechPredictConfig(input="a.wav", stream=True)).hop == 0.2
+
+
+def test_times_are_those_of_the_true_hop(tone_spotter, tmp_path, events):
+    """A hop of 14.3 frames is one of 14, and an average of 0.36 s has 4 windows of these and 3 of those."""
+    rate = 22050
+    settings = {
+        "classes": tone_spotter.classes,
+        "rate": rate,
+        "samples": rate,
+        "features": {"kind": "logmel"},
+    }
+    spotter = Spotter(settings, tone_spotter.networks, {})
+    soundfile.write(tmp_path / "a.wav", spoken(5, [(2.5, 300)], rate), rate)
+    heard = []
+    for hop in (0.104, 14 * 160 / rate):
+        run(spotter, tmp_path / "a.wav", hop=hop, average=0.36, threshold=0.7)
+        heard.append(events())
+    assert len(heard[0]) == 1 and heard[0] == heard[1]
+    windows = (heard[0][0]["time"] - 1) * rate / (14 * 160)
+    assert windows == pytest.approx(round(windows), abs=0.01)
+
+
+def test_an_older_file_stays_until_recordings_were_heard(tone_spotter, tmp_path, monkeypatch):
+    target = tmp_path / "out" / "events.jsonl"
+    target.parent.mkdir()
+    target.write_text("older\n")
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match="nan"):
+        run(tone_spotter, tmp_path / "nan.wav", target)
+    assert len(run(tone_spotter, tmp_path, target)) == 1  # no recording of the folder could be used
+    assert target.read_text() == "older\n"
+    soundfile.write(tmp_path / "a.wav", spoken(4, [(2, 300)]), RATE)
+    with pytest.raises(DataError, match="nan"):
+        run(tone_spotter, tmp_path, target, strict=True)
+    assert target.read_text() == "older\n"
+    assert len(run(tone_spotter, tmp_path, target)) == 1
+    assert json.loads(target.read_text())["word"] == "low"
+    # An interrupt keeps what was heard by then, and the older file where that is nothing.
+    score, calls = tone_spotter.feature_scores, []
+
+    def stop(features, after):
+        calls.append(1)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return score(features)
+
+    target.write_text("older\n")
+    soundfile.write(tmp_path / "nan.wav", spoken(4, []), RATE)
+    for after in (0, 1):
+        calls.clear()
+        monkeypatch.setattr(
+            tone_spotter, "feature_scores", lambda features, after=after: stop(features, after)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run(tone_spotter, tmp_path, target)
+        assert ("older" in target.read_text()) == (not after)
+    assert json.loads(target.read_text())["file"] == "a.wav"
+    assert [path.name for path in target.parent.iterdir()] == ["events.jsonl"]
+
+
+def test_links_and_pipes_stay_what_they_are(tone_spotter, tmp_path):
+    soundfile.write(tmp_path / "a.wav", spoken(4, [(2, 300)]), RATE)
+    (tmp_path / "real.jsonl").write_text("older\n")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "real.jsonl")
+    run(tone_spotter, tmp_path / "a.wav", tmp_path / "link.jsonl")
+    assert (tmp_path / "link.jsonl").is_symlink() and "low" in (tmp_path / "real.jsonl").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    end = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    run(tone_spotter, tmp_path / "a.wav", tmp_path / "pipe")
+    assert b"low" in os.read(end, 1000) and (tmp_path / "pipe").is_fifo()
+    os.close(end)
+
+
+def test_events_of_a_live_input_can_be_read_along(tone_spotter, tmp_path, monkeypatch):
+    target, seen = tmp_path / "events.jsonl", []
+    samples = spoken(4, [(1.5, 3000)])
+
+    class Slow:
+        at = 0
+
+        def read1(self, size):
+            seen.append(target.read_text())
+            part = pcm(samples[self.at : self.at + 1600])
+            self.at += 1600
+            return part
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Slow()))
+    run(tone_spotter, "-", target)
+    assert seen[0] == "" and any("high" in text for text in seen[:-5])

@@ -175,7 +175,6 @@ def test_masks_lie_inside_and_have_all_widths():
         ({"shift": 0.5}, "--data.shift 0.5"),
         ({"noise": 1.2}, "--data.noise 1.2 must lie between 0 and 1"),
         ({"volume": float("nan")}, "--data.volume nan"),
-        ({"unknown": -1.0}, "--data.unknown -1.0 must not be negative"),
         ({"variants": -1}, "--data.variants -1 must not be negative"),
         ({"mel_masks": 11}, "--data.mel_masks 11 is wider than the features of a clip; use 10 at most"),
         ({"time_masks": 52}, "--data.time_masks 52 .* use 51 at most"),
@@ -250,11 +249,30 @@ def test_variants_fit_into_a_quarter_of_the_memory(monkeypatch, quarter, variant
     version = (19 + 15 + 4) * FRAMES * 10 * 4
     memory = SimpleNamespace(total=int(4 * quarter * version))
     monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(samples, "LIMITS", ())
     made = make()
     assert made.variants == variants and (made.note == "") == (variants == 3)
     if made.note:
         assert f"--data.variants 3 lowered to {variants}" in made.note
     assert ("features" in made.draw(0, rng())) == (variants > 0)
+
+
+@pytest.mark.parametrize(("text", "variants"), [("8", 2), ("max\n", 3), ("99999999999999999999", 3)])
+def test_a_container_may_have_less_memory_than_the_machine(monkeypatch, tmp_path, text, variants):
+    version = (19 + 15 + 4) * FRAMES * 10 * 4
+    (tmp_path / "max").write_text(f"{2 * 4 * version}\n" if text == "8" else text)
+    monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: SimpleNamespace(total=100 * version))
+    monkeypatch.setattr(samples, "LIMITS", (str(tmp_path / "missing"), str(tmp_path / "max")))
+    assert make().variants == variants
+
+
+def test_processes_share_the_memory_of_the_machine(monkeypatch):
+    version = (19 + 15 + 4) * FRAMES * 10 * 4
+    monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: SimpleNamespace(total=4 * 4 * version))
+    monkeypatch.setattr(samples, "LIMITS", ())
+    for size, variants in (("1", 3), ("2", 2), ("4", 1), ("8", 0)):
+        monkeypatch.setenv("WORLD_SIZE", size)
+        assert make().variants == variants
 
 
 def test_loader_processes_share_what_they_compute():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -199,10 +199,43 @@ def test_recording_holds_the_clips_at_the_times_it_names():
     noise = again.audio[:spoken] - recording.audio
     # Then each recording of noise, as it is.
     np.testing.assert_array_equal(again.audio[spoken:], np.clip(np.concatenate(data.noise), -1, 1))
-    shared = compose(data, test, data.noise, seed=3, folds=3)
-    assert len(shared.audio) - spoken == sum(map(len, data.noise)) // 3
     assert 0.5 < noise.std() / (scenes.VOLUME * 0.3) < 1.5
     assert compose(data, test, [], seed=4).words != recording.words
+
+
+@pytest.mark.parametrize("seconds", [scenes.ALONE, 9.3])
+def test_folds_share_out_the_noise(monkeypatch, seconds):
+    """Each of them hears another part of all recordings in a row, of the first ``seconds`` where there is more."""
+    monkeypatch.setattr(scenes, "ALONE", seconds)
+    data, rng = data_of(folds=3), np.random.default_rng(2)
+    noise = [rng.uniform(-0.5, 0.5, count).astype(np.float32) for count in (5000, 17_001, 30_000, 700, 9)]
+    parts = []
+    for number, fold in enumerate(data.folds):
+        spoken = len(compose(data, fold.test, [], 3, 3, number).audio)
+        parts.append(compose(data, fold.test, noise, 3, 3, number).audio[spoken:])
+    np.testing.assert_array_equal(np.concatenate(parts), np.concatenate(noise)[: int(seconds * RATE)])
+    assert np.ptp([len(part) for part in parts]) <= 1
+
+
+def test_folds_are_scored_on_other_noise(monkeypatch):
+    heard, real = [], scenes.compose
+    monkeypatch.setattr("tasks.speech.scoring.compose", lambda *args: heard.append(args[4:]) or real(*args))
+    calibrate(spotter_of({"fold0": Tones(), "fold1": Tones()}), scoring_of(), data_of(folds=2))
+    assert heard == [(2, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(("hop", "average"), [(0.06, 0.13), (0.05, 1000.0), (0.05, 0.0)])
+def test_sweep_with_any_times(hop, average):
+    """A hop that is no whole number of frames, of 0.025 s, and an average that is longer than the recording."""
+    data = data_of(each=6)
+    recording = compose(data, data.folds[0].test, data.noise, seed=0)
+    scoring, spotter = replace(scoring_of(), hop=hop, average=average), spotter_of()
+    times, scores = score_stream(spotter, recording.audio, hop)
+    true = times[1] - times[0]
+    assert true == pytest.approx(0.05)
+    for threshold, counts in zip((0.1, 0.5), sweep(spotter, recording, scoring, (0.1, 0.5)), strict=True):
+        detector = Detector(CLASSES, threshold, average, 0.5, true)
+        assert judge([*detector.update(times, scores), *detector.finish()], recording) == counts
 
 
 def test_sweep_equals_a_detector_that_hears_everything():
@@ -242,19 +275,53 @@ def test_threshold_is_chosen_on_validation_and_measured_on_test():
 @pytest.mark.parametrize(
     ("alarms", "hours", "said"),
     [
-        ([9.0, 5.0], 3.0, "no threshold keeps to 1 false alarms an hour on 3 h"),
-        ([50.0, 0.0], 0.02, "0.9 is the lowest without a false alarm in 0.02 h"),
-        ([3.0, 0.5], 2.0, "threshold 0.9 has 0.5 false alarms an hour in 2 h"),
+        (
+            [9.0, 5.0],
+            3.0,
+            "has 5 false alarms an hour in 3 h of validation clips; no threshold keeps to 1 an hour",
+        ),
+        ([50.0, 0.0], 0.02, "in 0.02 h of validation clips; 0.02 h are too short to tell 1 an hour"),
+        ([3.0, 0.5], 2.0, "threshold 0.9 has 0.5 false alarms an hour in 2 h of validation clips"),
     ],
 )
 def test_how_the_threshold_was_chosen_is_said(alarms, hours, said):
     points = OperatingPoints([0.4, 0.9], [1.0, 0.8], alarms, hours, "validation clips")
     spotter = spotter_of(operating_points=asdict(points))
     notes = score_spotter(spotter, config_of(stream=True), data_of(each=2)).notes
-    assert any(said in note for note in notes)
+    assert any(note.endswith(said) for note in notes)
     assert any(
         "no operating points" in n for n in score_spotter(spotter_of(), config_of(True), data_of()).notes
     )
+
+
+def test_the_model_that_was_extended_knows_more_of_false_alarms():
+    data = data_of()
+    own = calibrate(spotter_of(), scoring_of(), data)
+    base = OperatingPoints(
+        [0.0, 0.8, 0.9, 1.0], [1.0, 0.9, 0.8, 0.7], [40.0, 20.0, 0.5, 0.0], 2.5, "validation clips"
+    )
+    points = calibrate(spotter_of(), scoring_of(), data, base)
+    expected = np.maximum(own.false_alarms, np.interp(own.thresholds, base.thresholds, base.false_alarms))
+    assert points.false_alarms == pytest.approx(list(expected))
+    assert points.recall == own.recall and points.hours == 2.5
+    assert points.source == "validation clips, and the false alarms of the extended model where it had more"
+    assert own.choose(1.0) < 0.8 < points.choose(1.0) <= 0.9
+    # Where the new words have more, these count.
+    quiet = replace(base, false_alarms=[0.0] * 4)
+    assert calibrate(spotter_of(), scoring_of(), data, quiet).false_alarms == own.false_alarms
+
+
+def test_it_is_said_that_the_threshold_was_chosen_otherwise():
+    points = asdict(OperatingPoints([0.4, 0.9], [1.0, 0.8], [3.0, 0.5], 2.0, "validation clips"))
+
+    def notes(**trained):
+        spotter = spotter_of(operating_points=points, options={"scoring": trained})
+        return score_spotter(spotter, config_of(stream=True), data_of(each=2)).notes
+
+    assert notes(hop=0.1, average=0.1, refractory=1.0)[-1].startswith(
+        "the threshold was chosen with hop 0.1 s, refractory 1 s;"
+    )
+    assert not any("was chosen with" in note for note in notes(hop=0.05, average=0.1, refractory=0.5))
 
 
 def test_calibration_never_hears_the_test():

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -75,15 +76,17 @@ def test_a_folder(tone_spotter, folder, tmp_path, capsys):
     assert [path.name for path in target.parent.iterdir()] == ["out.csv"]
 
 
-def test_bad_files_are_left_out(tone_spotter, folder, tmp_path):
+def test_bad_files_are_left_out(tone_spotter, folder, tmp_path, capsys):
     spoil(folder)
     target = tmp_path / "out.csv"
     failures = run(tone_spotter, folder, target)
     assert [name for name in ("cut", "empty", "nan", "none", "phone") if name not in str(failures)] == []
     assert len(failures) == 5 and all(str(folder) in line and "\n" not in line for line in failures)
     assert len(pd.read_csv(target)) == 5
+    capsys.readouterr()
     with pytest.raises(DataError, match=r"cut\.wav: is cut off"):
         run(tone_spotter, folder, target, strict=True)
+    assert capsys.readouterr() == ("", "")  # what follows is the error, and no empty line before it
     with pytest.raises(DataError, match=r"nan\.wav: .*NaN"):
         run(tone_spotter, folder / "nan.wav", target)
     # What was there stays.
@@ -95,12 +98,19 @@ def test_bad_files_are_left_out(tone_spotter, folder, tmp_path):
     assert len(pd.read_csv(target)) == 5
 
 
-def test_one_file(tone_spotter, folder, tmp_path, monkeypatch):
+def test_one_file(tone_spotter, folder, tmp_path, monkeypatch, capsys):
     assert run(tone_spotter, folder / "a low.wav", tmp_path) == []
     assert pd.read_csv(tmp_path / "words.csv")["file"].tolist() == ["a low.wav"]
+    assert capsys.readouterr().out.rstrip().endswith(": 1 recording")
     long = folder / "e_long.ogg"
     run(tone_spotter, long, tmp_path / "out.csv", hop=1.5)
     assert pd.read_csv(tmp_path / "out.csv")["start"].tolist() == [3.0]
+    # What the options leave open is as in the training.
+    tone_spotter.metadata["options"] = {"scoring": {"hop": 1.5}}
+    run(tone_spotter, long, tmp_path / "out.csv")
+    assert pd.read_csv(tmp_path / "out.csv")["start"].tolist() == [3.0]
+    run(tone_spotter, long, tmp_path / "out.csv", hop=0.9)
+    assert pd.read_csv(tmp_path / "out.csv")["start"].tolist() == [2.7]
     # A relative name has no folder.
     monkeypatch.chdir(tmp_path)
     run(tone_spotter, long, "here.csv")
@@ -114,8 +124,12 @@ def test_one_file(tone_spotter, folder, tmp_path, monkeypatch):
         ({"output": "taken/a.csv"}, r"^--output .*taken cannot be made a folder"),
         ({"input": "-"}, r"^--input - needs --stream$"),
         ({"input": "microphone"}, r"^--input microphone needs --stream$"),
-        ({"hop": 0.0}, r"^--hop 0 must be more than 0 s$"),
-        ({"hop": 0.015}, r"the nearest is 0\.02$"),
+        ({"hop": 0.0}, r"^--hop 0 must be a finite time above 0 s$"),
+        ({"threshold": 0.5}, r"^--threshold is only for --stream$"),
+        ({"average": 0.3}, r"^--average is only for --stream$"),
+        ({"refractory": 1.0}, r"^--refractory is only for --stream$"),
+        ({"false_alarms": 0.0}, r"^--false_alarms is only for --stream$"),
+        ({"rate": 16000}, r"^--rate is only for --input - and microphone"),
     ],
 )
 def test_wrong_options(tone_spotter, folder, tmp_path, options, message):
@@ -172,9 +186,16 @@ def test_the_example_request_can_be_served(tone_spotter):
     json.dumps(params)
     answer = serve_frame(tone_spotter, frame, params)
     assert answer["word"].tolist() == ["low"]
-    # A model whose frames are not parts of 0.1 s apart.
+    # A model whose frames are no parts of 0.1 s apart.
     settings = {"classes": ["a", "b", "c", "d"], "rate": 22050, "samples": 22050}
     other = Spotter(settings | {"features": {"kind": "logmel", "hop": 300}}, tone_spotter.networks, {})
     frame, params = example_request(other)
-    assert params["hop"] == pytest.approx(0.0952, abs=1e-4)
     assert len(serve_frame(other, frame, params)) == len(serve_frame(other, frame, {})) == 1
+    # The default is that of the training.
+    other.metadata["options"] = {"scoring": {"hop": 0.2}}
+    assert example_request(other)[1] == {"hop": 0.2}
+    for hop in (np.float32(0.1), 1):
+        assert len(serve_frame(other, frame, {"hop": hop})) == 1
+    for hop in (0, -1.0, math.nan, math.inf, "fast", None):
+        with pytest.raises(DataError, match=r"^the parameter hop must be a finite time above 0 s, not"):
+            serve_frame(other, frame, {"hop": hop})

@@ -295,13 +295,50 @@ def test_recordings_and_speakers_of_the_test_folder_are_not_learned(tmp_path):
     assert not any(speaker in name for speaker in SPEAKERS[2:4] for name in names)
 
 
+@pytest.mark.parametrize("make", [commands, digits])
+def test_nothing_is_left_to_learn_if_the_test_has_all_speakers(tmp_path, make):
+    path = str(make(tmp_path / "words"))
+    message = "words: no recording is left to learn from: their speakers are all in the test .* of --data.test_path$"
+    with pytest.raises(DataError, match=message):
+        read(path, test_path=path)
+    with pytest.raises(DataError, match=message):
+        read(path, test_path=path, words=["bed", "cat"] if make is commands else ["0", "1"])
+
+
+def test_nothing_is_left_to_learn_if_a_list_names_all(tmp_path):
+    path = lists(commands(tmp_path), testing=SPEAKERS)
+    with pytest.raises(
+        DataError, match=r"no recording is left to learn from: .* named by testing_list\.txt and"
+    ):
+        read(path)
+
+
+def test_files_without_speakers_are_not_learned_if_they_are_tested(tmp_path):
+    for word in ("on", "off"):
+        for number in range(12):
+            save(tmp_path / word / f"{number}.wav")
+    with pytest.raises(DataError, match="no recording is left to learn from"):
+        read(tmp_path, test_path=str(tmp_path))
+
+
+def test_a_model_of_folds_is_tested_on_a_folder_alone(tmp_path):
+    other = str(commands(tmp_path, ["bed", "owl"], noise=False))
+    for folds in (1, 4):
+        for name in ("auto", "folder"):
+            data = read(test_path=other, words=["cat", "bed"], folds=folds, name=name)
+            assert data.digest == read(test_path=other, words=["cat", "bed"]).digest
+            assert [fold.name for fold in data.folds] == ["model"]
+
+
 def test_a_model_is_tested_on_a_folder_alone(tmp_path):
     other = commands(tmp_path, ["bed", "owl"], noise=False)
     data = read(test_path=str(other), words=["cat", "bed"])
     assert data.classes == ["silence", "unknown", "cat", "bed"], "those of the model, whatever is there"
-    assert [len(part) for part in parts(data)] == [0, 0, 22]
-    assert counts(data, data.folds[0].test) == {"unknown": 2, "bed": 20}
+    assert [len(part) for part in parts(data)] == [0, 0, 40]
+    assert counts(data, data.folds[0].test) == {"unknown": 20, "bed": 20}
     assert told(data, "no recordings to test on: silence, cat")
+    foreign = read(None, test_path=str(other), words=["cat"])
+    assert counts(foreign, foreign.folds[0].test) == {"unknown": 40}, "a test of false alarms"
     with pytest.raises(ConfigError, match=r"--data\.test_path alone needs --data\.words"):
         read(test_path=str(other))
 
@@ -342,3 +379,65 @@ def test_new_words_without_the_old_data(tmp_path):
     assert alone.classes == data.classes and counts(data, alone.folds[0].test)["yes"] == 20
     with pytest.raises(DataError, match="no new word has 10 recordings"):
         read(commands(tmp_path / "old", ["dog", "bed"]), old_words=OLD)
+
+
+def test_old_words_are_split_as_they_were(tmp_path):
+    """Whatever the options of the new run: what the model was tested on is tested, the rest is rehearsed."""
+    old = commands(tmp_path / "old", words=["bed", "cat", "dog"])
+    for word in ("bed", "cat", "dog"):  # no speaker by the names that are understood
+        for speaker in SPEAKERS:
+            (old / word / f"{speaker}_nohash_0.wav").rename(old / word / f"{speaker}.wav")
+    split = {"test_share": 0.4, "validation_share": 0.25, "speaker": "0(.+)[.]", "test_path": None}
+    shares = {name: split[name] for name in ("test_share", "validation_share", "speaker")}
+    base = read(old, words=["dog", "bed"], unknown=1.0, **shares)
+    new = commands(tmp_path / "new", ["yes", "go"], [f"new{k}" for k in range(20)], noise=False)
+    data = read(
+        new, old_path=str(old), old_words=OLD, old_split=split, replay=99, unknown=1.0, test_share=0.1
+    )
+    held = (data.folds[0].train, data.folds[0].validation, data.folds[0].test)
+    theirs = [{data.clips.names[i] for i in part if data.clips.old[i]} for part in held]
+    assert theirs == [{name for name in part if "silence" not in name} for part in parts(base)]
+    assert [len(part) for part in theirs] == [27, 9, 24]
+    new_test = [i for i in held[2] if not data.clips.old[i] and data.clips.labels[i] >= 4]
+    assert len(new_test) == 4, "two of twenty speakers, by the share of the new run"
+
+
+def test_a_word_of_the_new_run_does_not_change_how_old_ones_were_split(tmp_path):
+    """A word with one speaker was held out as one of the others; it is not spared for being new now."""
+    old = commands(tmp_path / "old", words=["bed", "dog"])
+    held = sorted(SPEAKERS, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[0]
+    save(old / "go" / f"{held}_nohash_0.wav")
+    new = commands(tmp_path / "new", ["go"], [f"new{k}" for k in range(20)], noise=False)
+    data = read(new, old_path=str(old), old_words=OLD, replay=99)
+    assert f"go/{held}_nohash_0.wav" in parts(data)[2]
+    assert who(data)[2] & set(SPEAKERS) == who(read(old, words=["dog", "bed"]))[2]
+
+
+def test_old_words_that_were_tested_on_a_folder(tmp_path):
+    old = lists(commands(tmp_path / "old"), SPEAKERS[:2], SPEAKERS[2:4])
+    tests = commands(tmp_path / "tests", ["bed", "dog"], [f"{k:08x}" for k in range(6)], noise=False)
+    save(tests / "_background_noise_" / "rain.wav", sound("rain", 10 * RATE))
+    new = commands(tmp_path / "new", ["yes", "go"], [f"new{k}" for k in range(20)], noise=False)
+    split = {"test_share": 0.2, "validation_share": 0.1, "speaker": None, "test_path": str(tests)}
+    options = {"old_path": str(old), "old_words": OLD, "old_split": split, "replay": 99, "unknown": 0.0}
+    data = read(new, **options)
+    train, validation, test = who(data)
+    assert train & set(SPEAKERS) == set(SPEAKERS[4:]) and validation & set(SPEAKERS) == set(SPEAKERS[:2])
+    assert not test & set(SPEAKERS) and {f"{k:08x}" for k in range(6)} < test
+    assert {data.classes[data.clips.labels[i]] for i in data.folds[0].test if data.clips.old[i]} == {
+        "bed",
+        "dog",
+    }
+    assert len(data.noise) == 2, "noise of the test is not learned"
+    shutil.rmtree(tests)
+    without = read(new, **options)
+    assert [who(without)[k] & set(SPEAKERS) for k in range(3)] == [
+        set(SPEAKERS[4:]),
+        set(SPEAKERS[:2]),
+        set(),
+    ]
+    assert not without.clips.old[without.folds[0].test].any()
+    assert told(
+        without, f"^old: nothing of the old words is tested: {tests}, the test of their model, is not there$"
+    )
+    assert told(without, "no recordings to test on: unknown, dog, bed")

@@ -1,16 +1,18 @@
 """Scores of a stream against those of its windows one by one, and what is heard in scores made by hand."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from core.errors import ConfigError
-from tasks.speech.config import FeatureConfig
+from tasks.speech.config import FeatureConfig, SpeechScoringConfig
 from tasks.speech.frontend import FrontEnd
 from tasks.speech.models.resnets import ResNet
 from tasks.speech.spotter import Spotter
-from tasks.speech.streaming import Detector, OperatingPoints, score_stream
-from tasks.speech.windows import BATCH, WindowScorer
+from tasks.speech.streaming import Detector, OperatingPoints, check_scoring, score_stream
+from tasks.speech.windows import BATCH, WindowScorer, round_hop
 
 CLASSES = ["silence", "unknown", "cat", "dog"]
 
@@ -127,12 +129,52 @@ def test_a_stream_shorter_than_a_window_is_set_amid_zeros():
     assert len(score_stream(spotter, audio(16_000), 0.1)[0]) == 1
 
 
-def test_hop_must_be_a_multiple():
-    spotter = make_spotter()
-    with pytest.raises(ConfigError, match=r"^hop 0.104 s is not a multiple .* 0\.01 s; the nearest is 0\.1$"):
-        WindowScorer(spotter, 0.104)
-    with pytest.raises(ConfigError, match=r"the nearest is 0\.01$"):
-        WindowScorer(spotter, 0.001)
+@pytest.mark.parametrize(
+    ("settings", "hop", "true"),
+    [
+        ({"rate": 22050, "samples": 22050}, 0.1, 2240),  # 13.8 frames
+        ({"rate": 44100, "samples": 44100}, 0.1, 4480),  # 27.6 frames
+        ({"hop": 128}, 0.1, 1536),  # 12.5 frames
+        ({}, 0.104, 1600),
+        ({}, 0.001, 160),
+    ],
+)
+def test_a_hop_is_the_nearest_whole_number_of_frames(settings, hop, true):
+    spotter = make_spotter(**settings)
+    samples = audio(spotter.length + 5 * true, seed=2)
+    expected = one_by_one(spotter, samples, true)
+    assert_same(in_a_stream(spotter, blocks(samples, 5000), hop), expected)
+    assert round_hop(spotter, hop) == true / spotter.rate
+
+
+@pytest.mark.parametrize("hop", [0.0, -0.1, math.nan, math.inf])
+def test_a_hop_is_a_time(hop):
+    with pytest.raises(
+        ConfigError, match=r"^--scoring\.hop .* \(of predict: --hop\) must be a finite time above 0 s$"
+    ):
+        WindowScorer(make_spotter(), hop)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hop": 0.0}, r"^--scoring\.hop 0 must be a finite time above 0 s$"),
+        ({"hop": math.nan}, r"^--scoring\.hop nan must be"),
+        ({"average": -0.1}, r"^--scoring\.average -0\.1 must be finite and not negative$"),
+        ({"average": math.inf}, r"^--scoring\.average inf must be"),
+        ({"refractory": -1.0}, r"^--scoring\.refractory -1 must be"),
+        ({"false_alarms": math.nan}, r"^--scoring\.false_alarms nan must be"),
+    ],
+)
+def test_options_of_scoring_are_checked(options, message):
+    with pytest.raises(ConfigError, match=message):
+        check_scoring(SpeechScoringConfig(**options))
+
+
+def test_options_of_scoring_at_their_ends():
+    check_scoring(SpeechScoringConfig())
+    check_scoring(SpeechScoringConfig(average=1000.0))
+    check_scoring(SpeechScoringConfig(average=0.0, refractory=0.0, false_alarms=0.0))
 
 
 def hear(cat, dog=None, *, threshold=0.5, average=0.1, refractory=0.5, size=None, silence=0.0):
@@ -204,3 +246,13 @@ def test_operating_points():
     assert OperatingPoints([0.2, 0.9], [1, 1], [5, 3], 1, "x").choose(1) == 0.9
     assert points.recall_at(0.65) == pytest.approx(0.75) and points.recall_at(0.95) == 0.5
     assert points.false_alarms_at(0.85) == pytest.approx(0.5)
+
+
+def test_points_say_what_speaks_against_a_threshold():
+    def doubt(budget, hours=2.0, alarms=(6.0, 0.5)):
+        return OperatingPoints([0.5, 0.9], [0.9, 0.5], list(alarms), hours, "x").doubt(budget)
+
+    assert doubt(1) == "" and doubt(0.5) == ""
+    assert doubt(0.4) == "no threshold keeps to 0.4 an hour"
+    assert doubt(1, hours=0.25, alarms=(8, 0)) == "0.25 h are too short to tell 1 an hour"
+    assert doubt(4, hours=0.25, alarms=(8, 0)) == ""

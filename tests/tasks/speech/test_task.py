@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -256,6 +257,34 @@ def test_new_words_join_a_trained_model(trained, work, capsys):
     code, _, _ = run("evaluate", ["--model", folder, "--tracking=none"], capsys)
     scores = json.loads((work / "evaluation" / "metrics.json").read_text())["metrics"]["model"]
     assert code == 0 and scores["accuracy"] == pytest.approx(record["test/accuracy"])
+
+
+def test_a_model_decides_what_is_extended(trained, work, capsys):
+    words(work / "new", names=("buzz",), noise=False)
+    argv = [f"--extend.model={the_run(trained)}", "--data.path=new", "--tracking=none", "--train.steps=1"]
+    for option, said in (
+        (["--model=res15"], "--model"),
+        (["--features.kind=pcen"], "--features"),
+        (["--data.rate=8000"], "16000"),
+        (["--extend.weight=2"], "--extend.weight"),
+        (["--train.teacher=x"], "--train.teacher"),
+        (["--data.folds=2"], "--data.folds"),
+    ):
+        code, _, err = run("train", [*argv, *option], capsys)
+        assert code == 2 and said in err and len(err.strip().splitlines()) == 1, err
+    for option in (["--data.old_path=new"], ["--data.old_words=[a]"]):
+        code, _, err = run("train", ["--data.path=new", *TINY, *option], capsys)
+        assert code == 2 and "--extend.model" in err
+
+
+def test_data_named_again_is_split_as_in_training(trained, work, capsys, monkeypatch):
+    """Also from elsewhere, so that nobody tests on what was learned from."""
+    moved = work / "moved" / "words"
+    shutil.copytree(trained / "words", moved)
+    for path in (trained / "words", moved):
+        argv = ["--model", the_run(trained), "--data.path", path, "--tracking=none"]
+        code, out, _ = run("evaluate", argv, capsys)
+        assert code == 0 and "other data" not in out
 
 
 @pytest.mark.parametrize(
