@@ -82,5 +82,9 @@ def for_extension(config: SpeechConfig, base: Package | None) -> SpeechConfig:
         old_words=settings["classes"],
         old_split=split,
     )
+    method = extend.method
+    if method == "auto":
+        # A boosted model can only be boosted again.
+        method = "boost" if config.data.old_path or len(settings["stages"]) > 1 else "distill"
     weights = base.metadata["sha256"]["weights.safetensors"]
-    return replace(config, data=data, extend=replace(extend, weights=weights), **known)
+    return replace(config, data=data, extend=replace(extend, method=method, weights=weights), **known)

@@ -291,8 +291,9 @@ class ExtendConfig:
 
     Args:
         model: Trained model whose words are kept, named as for predict --model; --data.path then has the new words.
-        method: tune (learn on), distill (its outputs on all recordings are learned too), or boost (a second network
-            learns what the first, which stays as it is, lacks: gradient boosting as in FOSTER, arXiv:2204.04662).
+        method: boost (a second network learns what the first, which stays as it is, lacks: gradient boosting as in
+            FOSTER, arXiv:2204.04662), distill (its outputs on all recordings are learned too), tune (it learns on), or
+            auto: boost where old_path has recordings of the old words, else distill.
         weight: Share of its outputs in the loss of distill, from 0 to 1.
         temperature: Softens its outputs.
         weights: SHA-256 of its weights; known from it.
@@ -300,8 +301,8 @@ class ExtendConfig:
 
     model: str | None = None
     weights: str | None = None
-    method: Literal["tune", "distill", "boost"] = "distill"
-    weight: float = 0.9
+    method: Literal["auto", "tune", "distill", "boost"] = "auto"
+    weight: float = 0.5
     temperature: float = 2.0
 
 

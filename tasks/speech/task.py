@@ -47,6 +47,9 @@ class Speech(Task):
         "espeak": "your words spoken by espeak-ng; needs the extra espeak",
         "folder": "your recordings: Speech Commands, a folder for each word, or names as in FSDD",
     }
+    bundled = {  # noqa: RUF012
+        "words": "bed, cat and happy: a res8-narrow on a part of Speech Commands",
+    }
     examples = {  # noqa: RUF012
         "train": [
             "python -m tasks.speech.train",

@@ -254,6 +254,8 @@ def test_new_words_join_a_trained_model(trained, work, capsys):
     assert set(package.metadata["classes"][4:]) == {"buzz", "hum"}
     record = json.loads((folder / "run.json").read_text())["metrics"]
     assert {"test/old/accuracy", "test/new/accuracy"} <= set(record)
+    saved = yaml.safe_load((folder / "config.yaml").read_text())["extend"]
+    assert saved["method"] == "boost" and len(saved["weights"]) == 64, "what auto chose, and of which model"
     code, _, _ = run("evaluate", ["--model", folder, "--tracking=none"], capsys)
     scores = json.loads((work / "evaluation" / "metrics.json").read_text())["metrics"]["model"]
     assert code == 0 and scores["accuracy"] == pytest.approx(record["test/accuracy"])
