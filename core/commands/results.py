@@ -77,7 +77,8 @@ def print_results(
         console.print(note, markup=False)
     for row in rows:
         if row.best and not row.gain > 0:
-            console.print(f"[red]{row.name}: {row.best} is better: {row.difference}[/]")
+            how = "better" if row.gain < 0 else "as good"
+            console.print(f"[red]{row.name}: {row.best} is {how}: {row.difference}[/]")
 
 
 def results_table(rows: list[Comparison], title: str, model: str) -> Table:

@@ -190,5 +190,8 @@ class OperatingPoints:
         if self.false_alarms_at(self.choose(budget)) > budget:
             return f"no threshold keeps to {budget:g} an hour"
         if self.hours * budget < 1:
-            return f"{self.hours:.2g} h are too short to tell {budget:g} an hour"
+            return (
+                f"{self.hours:.2g} h are too short to tell {budget:g} an hour: more noise (--data.noise_path), or a "
+                "larger budget, or --threshold"
+            )
         return ""
