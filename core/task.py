@@ -174,8 +174,8 @@ class Task(ABC):
         """Scores the classical methods on the same held-out data; the first one decides about promotion."""
 
     def notes(self, parts: list[Part]) -> list[str]:
-        """Returns what the task decided before training and the user should know, one line each."""
-        return [part.note for part in parts if part.note]
+        """Returns what the task decided before training and the user should know, one line each; equal ones once."""
+        return list(dict.fromkeys(part.note for part in parts if part.note))
 
     @abstractmethod
     def figures(

@@ -49,6 +49,7 @@ class Speech(Task):
     }
     bundled = {  # noqa: RUF012
         "words": "bed, cat and happy: a res8-narrow on a part of Speech Commands",
+        "digits": "zero to nine: six res8-narrow on the six voices of FSDD",
     }
     examples = {  # noqa: RUF012
         "train": [
