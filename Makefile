@@ -10,8 +10,8 @@ demo: $(READY)  ## train the default forecaster, test it, register it, forecast 
 	$(BIN)/python -m tasks.forecasting.train
 	$(BIN)/python -m tasks.forecasting.predict --input docs/example.csv --output runs/forecast.csv --plot runs/forecast.png
 
-test: $(READY)  ## all tests, offline
-	$(BIN)/python -m pytest
+test: $(READY)  ## all tests, offline, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## style and the most common defects
 	$(BIN)/ruff check .
