@@ -68,13 +68,12 @@ def as_trained(task: Task, config: Any, package: Package) -> tuple[Any, list[str
     groups = dict(package.metadata.get("options", {}))
     data = package.metadata.get("data", {}).get("config")
     if data is not None:
-        named = any(
-            f"data.{name}" in config.given and not _same(getattr(config.data, name), data.get(name))
-            for name in SOURCES
-            if hasattr(config.data, name)
-        )
-        if not named and "provenance" in package.metadata:
+        given = [name for name in SOURCES if f"data.{name}" in config.given]
+        # Of a model that was handed on the names of folders are left, which say nothing here.
+        handed_on = "provenance" in package.metadata
+        if handed_on and not given:
             raise ConfigError("this model comes without its data; give --data.test_path or --data.path")
+        named = any(handed_on or not _same(getattr(config.data, name), data.get(name)) for name in given)
         groups["data"] = {k: v for k, v in data.items() if not named or k in task.trained_for}
     taken: list[str] = []
     for group, stored in groups.items():

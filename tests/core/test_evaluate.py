@@ -105,3 +105,11 @@ def test_a_model_that_was_handed_on_asks_for_data():
     with pytest.raises(ConfigError, match=r"comes without its data; give --data.test_path or --data.path"):
         taken(provenance={"commit": "c0ffee"})
     assert taken("--data.path", "mine", provenance={})[0].data.path == "mine"
+    # The folder that is left in its record has the same name by chance.
+    assert taken("--data.path", "photos", provenance={})[0].data == Data("photos", [0, 55], 0)
+
+
+def test_data_of_the_training_that_are_named_again_are_read_as_in_training():
+    for path in ("photos", "./photos", str(Path("photos").resolve())):
+        config, _ = taken("--data.path", path)
+        assert config.data == Data(path, [0, 55], 7)
