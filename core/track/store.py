@@ -220,8 +220,9 @@ def _check(path: Path) -> None:
     from mlflow.store.db import utils
 
     try:
+        # Not read-only: what a process that was killed has left half written is rolled back by the first who reads.
         with contextlib.closing(
-            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=60)
+            sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=60)
         ) as database:
             tables = {
                 row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

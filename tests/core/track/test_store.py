@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import multiprocessing
 import os
@@ -153,3 +154,22 @@ def test_eight_processes_that_start_together_on_a_missing_database_lose_nothing(
     assert sorted(float(row.tags["value"]) for row in versions) == [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
     # All on the same data: whatever the order was, the best one is the champion at the end.
     assert [float(row.tags["value"]) for row in versions if "champion" in row.aliases] == [3.0]
+
+
+def test_a_kill_in_the_middle_of_a_write_is_rolled_back(tracking, run_python):
+    """A journal is left that has to be played back, for which the database is written."""
+    path = store.sqlite_path(tracking)
+    run_python(
+        f"""
+        import os, sqlite3
+        database = sqlite3.connect({str(path)!r})
+        database.execute("PRAGMA cache_size = 1")
+        database.execute("CREATE TABLE half (x)")
+        database.executemany("INSERT INTO half VALUES (?)", [("x" * 4000,) for _ in range(200)])
+        os._exit(0)
+        """.replace("\n        ", "\n")
+    )
+    assert path.with_name(f"{path.name}-journal").stat().st_size > 0
+    store.ensure_database(path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM half").fetchone() == (0,)
