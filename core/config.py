@@ -114,6 +114,21 @@ class TrainConfig:
 
 
 @dataclass
+class RuleConfig:
+    """What all models of a task share.
+
+    Args:
+        name: Model name.
+        rule: Residual rule of every residual connection; add is the papers'.
+        rule_options: Options of the rule, such as {scale: 0.5}.
+    """
+
+    name: str = ""
+    rule: str = "add"
+    rule_options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class RunConfig:
     """What every training shares.
 

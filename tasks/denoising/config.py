@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.config import EvaluateConfig, RunConfig, TrainConfig
+from core.config import EvaluateConfig, RuleConfig, RunConfig, TrainConfig
 from core.infer.config import PicturePredictConfig, ScoringConfig
 from core.registry import Registry
 
@@ -75,21 +75,6 @@ class DataConfig(DegradationConfig):
     augment: bool = True
 
 
-@dataclass
-class RuleConfig:
-    """What all models share.
-
-    Args:
-        name: Model name.
-        rule: Residual rule of every residual connection; add is the papers'.
-        rule_options: Options of the rule, such as {scale: 0.5}.
-    """
-
-    name: str = "dncnn"
-    rule: str = "add"
-    rule_options: dict[str, Any] = field(default_factory=dict)
-
-
 @MODELS.register("dncnn")
 @dataclass
 class DnCNNConfig(RuleConfig):
@@ -102,6 +87,7 @@ class DnCNNConfig(RuleConfig):
         momentum: Share of a batch in the running statistics of the norms.
     """
 
+    name: str = "dncnn"
     layers: int = 17
     width: int = 64
     variant: str = "matconvnet"

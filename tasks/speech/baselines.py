@@ -10,7 +10,7 @@ import torch
 from core.registry import Registry
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig, FeatureConfig
 from tasks.speech.data.augment import add_noise, crop
-from tasks.speech.data.clips import Fold, SpeechData
+from tasks.speech.data.clips import Fold, SpeechData, as_float, share_of
 from tasks.speech.frontend import FrontEnd
 
 BATCH = 256
@@ -78,7 +78,7 @@ def training_clips(data: SpeechData, fold: Fold, config: DataConfig) -> np.ndarr
     if UNKNOWN not in data.classes or not config.unknown:
         return kept
     others = fold.train[data.clips.labels[fold.train] == data.classes.index(UNKNOWN)]
-    count = min(len(others), max(1, round(config.unknown * len(kept))))
+    count = min(len(others), share_of(config.unknown, len(kept)))
     return np.append(kept, others[np.linspace(0, len(others) - 1, count).astype(int)]) if count else kept
 
 
@@ -100,9 +100,7 @@ def _word_clips(data: SpeechData, fold: Fold) -> np.ndarray:
 
 
 def _crops(data: SpeechData, fold: Fold, config: DataConfig) -> int:
-    words = len(_word_clips(data, fold))
-    wanted = SILENCE in data.classes and config.silence > 0 and words > 0
-    return max(1, round(config.silence * words)) if wanted else 0
+    return share_of(config.silence, len(_word_clips(data, fold))) if SILENCE in data.classes else 0
 
 
 @torch.inference_mode()
@@ -113,8 +111,3 @@ def _statistics(front: FrontEnd, waves: np.ndarray) -> np.ndarray:
         features = front(torch.from_numpy(as_float(waves[start : start + BATCH]))).double().numpy()
         parts.append(np.concatenate([features.mean(1), features.std(1)], 1))
     return np.concatenate(parts)
-
-
-def as_float(waves: np.ndarray) -> np.ndarray:
-    """Returns clips of 16 bit, or of single precision already, in [-1, 1]."""
-    return waves.astype(np.float32) / 32768 if waves.dtype == np.int16 else waves

@@ -34,7 +34,6 @@ from tasks.speech.models.backbone import BackboneNet
 from tasks.speech.models.bcresnet import BCResNet
 from tasks.speech.models.resnets import ResNet
 from tasks.speech.streaming import OperatingPoints
-from tasks.speech.windows import check_hop
 
 
 def build_network(config: Any, frames: int, features: int, classes: int) -> nn.Module:
@@ -83,9 +82,6 @@ def build_parts(config: SpeechConfig, data: SpeechData, base: Package | None = N
 def _build_part(config: SpeechConfig, data: SpeechData, fold: Fold, base: Package | None) -> Part:
     seed_everything(config.seed, "weights")
     front = FrontEnd(config.features, data.rate)
-    check_hop(
-        config.scoring.hop, front.hop, data.rate
-    )  # not only when the detector is measured, after training
     samples = KeywordSamples(
         data, fold, config.data, front, config.train.balance, workers=config.train.workers
     )

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.config import EvaluateConfig, PredictConfig, RunConfig, TrainConfig
+from core.config import EvaluateConfig, PredictConfig, RuleConfig, RunConfig, TrainConfig
 from core.registry import Registry
 
 MODELS: Registry[type] = Registry("speech model")
 
 SILENCE, UNKNOWN = "silence", "unknown"
 """Names of the two classes that are no words."""
+LIVE_INPUTS = ("-", "microphone")
+"""Inputs of ``predict --stream`` that are no paths: standard input and the microphone."""
 NOISE_FOLDER = "_background_noise_"
 """Folder of long noise recordings in the Speech Commands layout."""
+
+
+def words_of(classes: Iterable[str]) -> list[str]:
+    """Returns the classes that are words, in their order."""
+    return [name for name in classes if name not in (SILENCE, UNKNOWN)]
 
 
 @dataclass
@@ -127,21 +135,6 @@ class DataConfig(AugmentConfig):
 
 
 @dataclass
-class RuleConfig:
-    """What all models share.
-
-    Args:
-        name: Model name.
-        rule: Residual rule of every residual connection; add is the papers'.
-        rule_options: Options of the rule, such as {scale: 0.5}.
-    """
-
-    name: str = "res8_narrow"
-    rule: str = "add"
-    rule_options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
 class ResConfig(RuleConfig):
     """One of the residual networks of Tang and Lin (arXiv:1710.10361, table 1).
 
@@ -153,6 +146,7 @@ class ResConfig(RuleConfig):
         scales: Learned factors of the channels after every second norm, as some released weights have.
     """
 
+    name: str = "res8_narrow"
     width: int = 19
     layers: int = 6
     pool: list[int] = field(default_factory=lambda: [4, 3])

@@ -24,6 +24,7 @@ from core.train.learner import Learner
 from tasks.speech.config import ExtendConfig
 from tasks.speech.data.clips import Fold, SpeechData
 from tasks.speech.frontend import FrontEnd
+from tasks.speech.learner import clip_features
 
 BATCH = 64
 """Clips that go through front end and network together."""
@@ -187,12 +188,7 @@ def new_clips(data: SpeechData, fold: Fold, front: FrontEnd) -> tuple[Tensor, Te
     """Returns the features ``(N, T, F)`` of the clips of new words to learn from, and their classes ``(N,)``."""
     labels = data.clips.labels[fold.train]
     chosen = fold.train[labels >= data.extends]
-    parts = [chosen[i : i + BATCH].tolist() for i in range(0, len(chosen), BATCH)]
-    with torch.no_grad():
-        features = [
-            front(torch.stack([torch.from_numpy(data.clips.wave(i)) for i in part])) for part in parts
-        ]
-    return torch.cat(features), torch.from_numpy(data.clips.labels[chosen])
+    return clip_features(front, data.clips, chosen), torch.from_numpy(data.clips.labels[chosen])
 
 
 class ExtendedLearner(Distilled):

@@ -10,10 +10,9 @@ import torch
 from matplotlib.figure import Figure
 
 from core.task import Evaluation
-from tasks.speech.baselines import as_float
 from tasks.speech.config import FeatureConfig
 from tasks.speech.curves import MODEL, OTHER, draw_det, draw_roc, draw_thresholds, word_is_tested
-from tasks.speech.data.clips import SpeechData
+from tasks.speech.data.clips import SpeechData, as_float
 from tasks.speech.frontend import FrontEnd
 from tasks.speech.measures import accuracy, confusion_matrix
 from tasks.speech.scoring import Outputs

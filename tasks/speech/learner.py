@@ -12,8 +12,11 @@ from torch.nn import functional as F
 from core.errors import ConfigError
 from core.train.learner import Learner
 from tasks.speech.data.augment import apply_masks
-from tasks.speech.data.clips import Clips
+from tasks.speech.data.clips import Clips, as_float
 from tasks.speech.frontend import FrontEnd
+
+CLIPS = 64
+"""Waveforms that are turned into features together."""
 
 
 class SpeechLearner(Learner):
@@ -76,13 +79,20 @@ class SpeechLearner(Learner):
         device = next(self.model.parameters()).device
         if self._held_out is None:
             clips, chosen = self.validation
-            parts = [
-                self.front(torch.stack([torch.from_numpy(clips.wave(i)) for i in part]).to(device))
-                for part in np.split(chosen, range(256, len(chosen), 256))
-            ]
-            self._held_out = torch.cat(parts), torch.from_numpy(clips.labels[chosen]).to(device)
+            labels = torch.from_numpy(clips.labels[chosen]).to(device)
+            self._held_out = clip_features(self.front, clips, chosen), labels
         features, truth = self._held_out
         logits = torch.cat([self.model(part).float() for part in features.split(256)])
         loss = F.cross_entropy(logits, truth).item()
         accuracy = 100 * (logits.argmax(1) == truth).float().mean().item()
         return loss, {"loss": loss, "accuracy": accuracy}
+
+
+@torch.no_grad()
+def clip_features(front: FrontEnd, clips: Clips, chosen: np.ndarray) -> Tensor:
+    """Returns the features ``(K, T, F)`` of clips ``(K,)``, a few of which are in memory as waveforms at a time."""
+    parts = [
+        front(torch.from_numpy(as_float(clips.waves[part])).to(front.window.device))
+        for part in np.split(chosen, range(CLIPS, len(chosen), CLIPS))
+    ]
+    return torch.cat(parts)

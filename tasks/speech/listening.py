@@ -15,9 +15,9 @@ import numpy as np
 
 from core.errors import ConfigError, SkipwayError
 from core.files import make_folder
-from tasks.speech.config import SpeechPredictConfig, SpeechScoringConfig
+from tasks.speech.config import LIVE_INPUTS, SpeechPredictConfig, SpeechScoringConfig
 from tasks.speech.data.audio import RATES, printable, stream_blocks
-from tasks.speech.sources import LIVE, STDIN, list_recordings, live_blocks
+from tasks.speech.sources import STDIN, list_recordings, live_blocks
 from tasks.speech.spotter import Spotter
 from tasks.speech.streaming import (
     UNCALIBRATED,
@@ -53,7 +53,7 @@ def listen(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
     """
     assert config.input is not None
     listener = Listener(spotter, config)
-    source, live = Path(config.input), config.input in LIVE
+    source, live = Path(config.input), config.input in LIVE_INPUTS
     files = [] if live else list_recordings(source)
     target = None if config.output in (None, "-") else _target(Path(str(config.output)), files)
     blocks = live_blocks(config.input, config.rate, spotter.rate, listener.hop) if live else iter(())
@@ -212,8 +212,8 @@ def scoring_of(spotter: Spotter, config: SpeechPredictConfig) -> SpeechScoringCo
         for name in OF_STREAMS:
             if getattr(config, name) is not None:
                 raise ConfigError(f"--{name} is only for --stream")
-    if config.rate is not None and config.input not in LIVE:
-        raise ConfigError(f"--rate is only for --input {' and '.join(LIVE)}; files tell theirs")
+    if config.rate is not None and config.input not in LIVE_INPUTS:
+        raise ConfigError(f"--rate is only for --input {' and '.join(LIVE_INPUTS)}; files tell theirs")
     if config.rate is not None and not RATES[0] <= config.rate <= RATES[1]:
         raise ConfigError(f"--rate {config.rate} must lie between {RATES[0]} and {RATES[1]} Hz")
     if config.threshold is not None and config.false_alarms is not None:

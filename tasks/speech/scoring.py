@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from core.task import Evaluation
-from tasks.speech.baselines import BASELINES, as_float, can_be_fitted
+from tasks.speech.baselines import BASELINES, can_be_fitted
 from tasks.speech.config import SpeechScoringConfig
-from tasks.speech.data.clips import Fold, SpeechData
+from tasks.speech.data.clips import Fold, SpeechData, as_float
 from tasks.speech.measures import (
     accuracy,
     area,

@@ -23,10 +23,10 @@ from rich.text import Text
 from core.commands.results import make_console
 from core.errors import ConfigError, DataError, SkipwayError
 from core.files import make_folder
-from tasks.speech.config import SpeechPredictConfig
+from tasks.speech.config import LIVE_INPUTS, SpeechPredictConfig
 from tasks.speech.data.audio import printable, read_recording, stream_blocks
 from tasks.speech.listening import BLOCK, listen, scoring_of
-from tasks.speech.sources import LIVE, list_recordings
+from tasks.speech.sources import list_recordings
 from tasks.speech.spotter import Spotter
 from tasks.speech.streaming import score_stream, trained_scoring
 
@@ -52,7 +52,7 @@ def predict_files(spotter: Spotter, config: SpeechPredictConfig) -> list[str]:
     assert config.input is not None and config.output is not None
     if config.stream:
         return listen(spotter, config)
-    if config.input in LIVE:
+    if config.input in LIVE_INPUTS:
         raise ConfigError(f"--input {config.input} needs --stream")
     hop = scoring_of(spotter, config).hop
     source, target = Path(config.input), Path(config.output)

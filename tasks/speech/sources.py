@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from io import BufferedIOBase
-from itertools import chain
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from tasks.speech.data.audio import ENDINGS, OTHER_ENDINGS, _resampled_blocks, _resampler
+from tasks.speech.config import LIVE_INPUTS
+from tasks.speech.data.audio import ENDINGS, OTHER_ENDINGS, resample_blocks
 
-STDIN, MICROPHONE = "-", "microphone"
-LIVE = (STDIN, MICROPHONE)
-"""Inputs that are no paths."""
+STDIN = LIVE_INPUTS[0]
 READ = 1 << 16
 """Most bytes of standard input that are taken at once."""
 
@@ -50,7 +48,7 @@ def live_blocks(name: str, given: int | None, rate: int, seconds: float) -> Iter
     """Opens standard input or the microphone.
 
     Args:
-        name: One of ``LIVE``.
+        name: One of ``LIVE_INPUTS``.
         given: Its sampling rate, Hz; ``rate`` by default.
         rate: Sampling rate of the result, Hz.
         seconds: Length of the blocks of a microphone, s.
@@ -66,12 +64,7 @@ def live_blocks(name: str, given: int | None, rate: int, seconds: float) -> Iter
         blocks = pcm_blocks(cast(BufferedIOBase, sys.stdin.buffer))
     else:
         blocks = microphone_blocks(source, max(1, round(seconds * source)))
-    return blocks if source == rate else _resampled(blocks, source, rate)
-
-
-def _resampled(blocks: Iterator[np.ndarray], source: int, rate: int) -> Iterator[np.ndarray]:
-    for first in blocks:  # nothing comes of nothing
-        yield from _resampled_blocks(_resampler(source, rate), chain([first], blocks))
+    return resample_blocks(blocks, source, rate)
 
 
 def pcm_blocks(file: BufferedIOBase) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from core.compress.folding import deploy
 from core.train.hardware import choose_device
-from tasks.speech.config import SILENCE, UNKNOWN, FeatureConfig
+from tasks.speech.config import FeatureConfig, words_of
 from tasks.speech.frontend import FrontEnd
 from tasks.speech.streaming import OperatingPoints
 
@@ -28,8 +28,6 @@ class Spotter:
 
     Attributes:
         classes: Names of the classes, in the order of the scores.
-        words: The classes that are words.
-        word_indices: Where these stand among the classes.
         rate: Sampling rate, Hz.
         length: Samples of a clip.
         front: Front end of the networks.
@@ -41,8 +39,6 @@ class Spotter:
     ) -> None:
         self.device = choose_device("auto")
         self.classes: list[str] = list(settings["classes"])
-        self.word_indices = np.array([i for i, c in enumerate(self.classes) if c not in (SILENCE, UNKNOWN)])
-        self.words = [self.classes[i] for i in self.word_indices]
         self.rate, self.length = int(settings["rate"]), int(settings["samples"])
         self.front = FrontEnd(FeatureConfig(**settings["features"]), self.rate).to(self.device)
         self.networks = {
@@ -51,6 +47,16 @@ class Spotter:
             for name, network in networks.items()
         }
         self.metadata = dict(metadata)
+
+    @property
+    def words(self) -> list[str]:
+        """The classes that are words."""
+        return words_of(self.classes)
+
+    @property
+    def word_indices(self) -> np.ndarray:
+        """Where the words stand among the classes."""
+        return np.array([self.classes.index(word) for word in self.words])
 
     @property
     def operating_points(self) -> OperatingPoints | None:
@@ -95,8 +101,6 @@ class _Ordered(Spotter):
         own = {name: i for i, name in enumerate(spotter.classes)}
         self._from = np.array([own.get(name, len(own)) for name in classes])  # the column after the last is 0
         self.classes = list(classes)
-        self.word_indices = np.array([i for i, c in enumerate(classes) if c not in (SILENCE, UNKNOWN)])
-        self.words = [classes[i] for i in self.word_indices]
 
     def feature_scores(self, features: Tensor, fold: str | None = None) -> np.ndarray:
         """Maps features ``(B, T, F)`` to probabilities ``(B, C)``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
 from core.task import Evaluation, Packaged, Part, Task
-from tasks.speech.config import MODELS, SpeechConfig, SpeechEvaluateConfig, SpeechPredictConfig
+from tasks.speech.config import LIVE_INPUTS, MODELS, SpeechConfig, SpeechEvaluateConfig, SpeechPredictConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ class Speech(Task):
             "folds",
         ),  # so that what was held out is held out again
     )
-    live_inputs = ("-", "microphone")
+    live_inputs = LIVE_INPUTS
     datasets = {  # noqa: RUF012  # ClassVar in the base class
         "synthetic": "made up words of made up voices; they promise nothing about real speech",
         "espeak": "your words spoken by espeak-ng; needs the extra espeak",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.config import EvaluateConfig, RunConfig, TrainConfig
+from core.config import EvaluateConfig, RuleConfig, RunConfig, TrainConfig
 from core.infer.config import PicturePredictConfig, ScoringConfig
 from core.registry import Registry
 
@@ -52,25 +52,20 @@ class DataConfig:
 
 
 @dataclass
-class RuleConfig:
+class WidthConfig(RuleConfig):
     """What all models share.
 
     Args:
-        name: Model name.
         width: Channels of the features.
-        rule: Residual rule of every residual connection; add is the papers'.
-        rule_options: Options of the rule, such as {scale: 0.5}.
     """
 
     name: str = "carn_m"
     width: int = 64
-    rule: str = "add"
-    rule_options: dict[str, Any] = field(default_factory=dict)
 
 
 @MODELS.register("carn_m")
 @dataclass
-class CARNMConfig(RuleConfig):
+class CARNMConfig(WidthConfig):
     """CARN-M, the small one (arXiv:1803.08664, section 3.3): grouped convolutions, blocks used three times.
 
     Args:
@@ -99,7 +94,7 @@ class CARNConfig(CARNMConfig):
 
 @MODELS.register("rcan")
 @dataclass
-class RCANConfig(RuleConfig):
+class RCANConfig(WidthConfig):
     """RCAN (arXiv:1807.02758, section 3): more than 400 convolutions.
 
     Args:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from core.data.split import name_hash
-from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
-from tasks.speech.data.clips import Clips, Fold
+from tasks.speech.config import SILENCE, UNKNOWN, DataConfig, words_of
+from tasks.speech.data.clips import Clips, Fold, share_of
 from tasks.speech.data.noise import Noise, silence_clips
 from tasks.speech.data.pool import Pool, resize, select
 from tasks.speech.data.splits import TEST, TRAIN, UNUSED, VALIDATION
@@ -37,7 +37,7 @@ def assemble(
     unknown, silence = place.get(UNKNOWN, -1), place.get(SILENCE, -1)
     # A folder may be called unknown; one called silence was not read.
     labels = np.array([place.get(word, unknown) for word in pool.words], np.int64)
-    words = np.isin(labels, [index for name, index in place.items() if name not in (SILENCE, UNKNOWN)])
+    words = np.isin(labels, [place[name] for name in words_of(classes)])
     hashes = np.array([name_hash(name) for name in pool.names])
     parts = []
     for _, given in folds:
@@ -87,8 +87,3 @@ def _limit_unknown(
 def _keep(part: np.ndarray, indices: np.ndarray, hashes: np.ndarray, count: int) -> None:
     """Takes out, in place, all but ``count`` of some recordings: those whose names have the smallest hashes stay."""
     part[indices[np.argsort(hashes[indices], kind="stable")[count:]]] = UNUSED
-
-
-def share_of(share: float, count: int) -> int:
-    """Returns a share of a number, but one at least where there is anything to take a share of."""
-    return max(1, round(share * count)) if share and count else 0

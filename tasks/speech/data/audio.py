@@ -98,9 +98,7 @@ def stream_blocks(path: Path, rate: int, seconds: float = 1.0) -> Iterator[np.nd
     """
     with _open(path) as file:
         blocks = _blocks(file, path, max(1, round(seconds * file.samplerate)))
-        if file.samplerate != rate:
-            blocks = _resampled_blocks(_resampler(file.samplerate, rate), blocks)
-        for block in blocks:
+        for block in resample_blocks(blocks, file.samplerate, rate):
             yield np.clip(block, -1, 1)
 
 
@@ -217,12 +215,13 @@ def _resampled(resample: Resample, samples: np.ndarray) -> np.ndarray:
     return resample(torch.from_numpy(np.ascontiguousarray(samples))).numpy()
 
 
-def _resampled_blocks(resample: Resample, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Resamples blocks as if they were one recording.
+def resample_blocks(blocks: Iterable[np.ndarray], source: int, rate: int) -> Iterator[np.ndarray]:
+    """Resamples blocks ``(n,)`` from one rate to another, in Hz, as if they were one recording.
 
     Every ``orig_freq`` samples become ``new_freq``, from themselves and ``width`` samples on either side. What lies
     within that reach of the end of the samples received waits for the next block.
     """
+    resample = _resampler(source, rate)
     if resample.orig_freq == resample.new_freq:
         yield from blocks
         return
@@ -237,4 +236,5 @@ def _resampled_blocks(resample: Resample, blocks: Iterable[np.ndarray]) -> Itera
         yield _resampled(resample, kept)[left // step * new : ready // step * new]
         drop = max(ready - reach, 0)
         kept, left = kept[drop:], ready - drop
-    yield _resampled(resample, kept)[left // step * new :]
+    if len(kept):  # nothing comes of nothing
+        yield _resampled(resample, kept)[left // step * new :]

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tasks.speech.config import SILENCE, UNKNOWN
+from tasks.speech.config import words_of
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Clips:
 
     def wave(self, index: int) -> np.ndarray:
         """Returns a recording ``(L,)``, float32 in [-1, 1)."""
-        return self.waves[index].astype(np.float32) / np.float32(32768)
+        return as_float(self.waves[index])
 
 
 @dataclass
@@ -89,7 +89,7 @@ class SpeechData:
     @property
     def words(self) -> list[str]:
         """Classes that are words."""
-        return [name for name in self.classes if name not in (SILENCE, UNKNOWN)]
+        return words_of(self.classes)
 
     @cached_property
     def digest(self) -> str:
@@ -103,3 +103,13 @@ class SpeechData:
             total.update(f"{array.dtype.name}{array.shape}".encode())
             total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()
+
+
+def as_float(waves: np.ndarray) -> np.ndarray:
+    """Returns clips of 16 bit, or of single precision already, in [-1, 1]."""
+    return waves.astype(np.float32) / np.float32(32768) if waves.dtype == np.int16 else waves
+
+
+def share_of(share: float, count: int) -> int:
+    """Returns a share of a number, but one at least where there is anything to take a share of."""
+    return max(1, round(share * count)) if share and count else 0

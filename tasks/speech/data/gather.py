@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
+from tasks.speech.config import DataConfig, words_of
 from tasks.speech.data.noise import find_noise
 from tasks.speech.data.pool import Pool, read_pool
 from tasks.speech.data.splits import TEST, TRAIN, split_pool
@@ -71,7 +71,7 @@ def _read_old(config: DataConfig, path: str) -> list[Source]:
     test = split.get("test_path")
     config = replace(config, path=None, test_path=None, folds=0, **{name: split[name] for name in names})
     pool = read_pool(path, config)
-    words = [word for word in config.old_words or [] if word not in (SILENCE, UNKNOWN)]
+    words = words_of(config.old_words or [])
     sources = [Source(pool, split_pool(pool, config, words, bool(test)), old=True)]
     if test and Path(test).is_dir():
         sources.append(_tested(read_pool(test, config), old=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from core.data.split import name_hash
 from core.errors import DataError
 from core.train.seeds import derive_seed
 from tasks.speech.config import NOISE_FOLDER
@@ -29,7 +29,7 @@ def random_of(seed: int, *key: str | int) -> np.random.Generator:
 
 def by_hash(speakers: Iterable[str]) -> list[str]:
     """Returns the speakers in the order in which they are held out: for validation first, then to test on."""
-    return sorted(set(speakers), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    return sorted(set(speakers), key=name_hash)
 
 
 def write_layout(

@@ -29,6 +29,7 @@ from tasks.speech.data.augment import (
     equalise,
     shift,
 )
+from tasks.speech.data.clips import share_of
 from tasks.speech.frontend import FrontEnd
 
 if TYPE_CHECKING:
@@ -91,9 +92,8 @@ class KeywordSamples:
             raise DataError(f"fold {fold.name} has no recordings of the words to learn from")
         self.words = len(words)
         # A class that is asked for has one sample at least.
-        self.unknown_draws = max(1, round(config.unknown * self.words)) if len(others) else 0
-        quiet = config.silence > 0 and silence >= 0
-        self.silence_draws = max(1, round(config.silence * self.words)) if quiet else 0
+        self.unknown_draws = share_of(config.unknown, self.words) if len(others) else 0
+        self.silence_draws = share_of(config.silence, self.words) if silence >= 0 else 0
         # Rows: clips of the words, clips of other words, then silences, whose numbers are negative.
         self.rows = np.concatenate([words, others, -1 - np.arange(self.silence_draws)])
         self.labels = np.where(self.rows < 0, silence, data.clips.labels[self.rows])

@@ -30,6 +30,7 @@ from tasks.speech.config import (
     Res26Config,
     Res26NarrowConfig,
     ResConfig,
+    words_of,
 )
 from tasks.speech.models.resnets import ResNet
 
@@ -156,7 +157,7 @@ def package_reference(path: str | PathLike[str], classes: Sequence[str] = CLASSE
             f"{path} has {network.output.out_features} classes and not {len(set(classes))}: give all names in the "
             "order of its outputs"
         )
-    data = DataConfig(words=[name for name in classes if name not in (SILENCE, UNKNOWN)])
+    data = DataConfig(words=words_of(classes))
     samples = round(data.rate * data.duration)
     settings = {
         "model": to_dict(form),
