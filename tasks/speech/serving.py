@@ -7,7 +7,6 @@ import binascii
 import io
 import math
 import numbers
-import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.text import Text
 from core.commands.results import make_console
 from core.errors import ConfigError, DataError, SkipwayError
 from core.files import make_folder
+from core.track.folder import write_atomic
 from tasks.speech.config import LIVE_INPUTS, SpeechPredictConfig
 from tasks.speech.data.audio import printable, read_recording, stream_blocks
 from tasks.speech.listening import BLOCK, listen, scoring_of
@@ -112,14 +112,10 @@ def write_table(frame: pd.DataFrame, target: Path) -> None:
     Raises:
         ConfigError: It cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        frame.to_csv(temporary, index=False)
-        temporary.replace(target)
+        write_atomic(target, frame.to_csv(index=False))
     except OSError as error:
         raise ConfigError(f"--output {target} cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _show(rows: list[dict[str, Any]], target: Path) -> None:
