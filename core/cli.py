@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.config import ExportConfig, check_train, parse
+from core.config import ExportConfig, check_train
 from core.errors import ConfigError, SkipwayError
+from core.parser import parse
 from core.task import Task
 
 DESCRIPTIONS = {

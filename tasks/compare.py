@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from core.cli import default_config
-from core.config import RunConfig, check_train, parse
+from core.config import RunConfig, check_train
 from core.errors import ConfigError, SkipwayError
+from core.parser import parse
 from core.registry import nearest
 from core.task import Task, load_task
 

@@ -46,6 +46,7 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
         resume: Folder of a run to continue.
         nested: What the run has to do with a parent run, and who follows it.
     """
+    task = task.variant(getattr(config, "objective", None))
     if config.train.tune_allocator:
         keep_large_allocations()
     device = choose_device(config.train.device)

@@ -41,6 +41,7 @@ class EpochLoader:
         world: This process's share, the environment's by default: every rank takes its slice of a batch.
         groups: Sizes of groups of samples that follow each other, where a batch must be of one group, such as
             patches of one size; by default all samples are one.
+        shuffle: Draw the samples in a random order; otherwise their numbers tell their place in the batch.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class EpochLoader:
         workers: int = 0,
         world: World | None = None,
         groups: Sequence[int] | None = None,
+        shuffle: bool = True,
     ) -> None:
         self.samples, self.batch_size, self.seed, self.workers = samples, batch_size, seed, workers
+        self.shuffle = shuffle
         self.world = world or environment_world()
         if batch_size % self.world.size:
             raise DataError(
@@ -90,7 +93,7 @@ class EpochLoader:
         random = generator(self.seed, "order", epoch)
         parts, first = [], 0
         for size in self.groups:
-            order = first + torch.randperm(size, generator=random)
+            order = first + (torch.randperm(size, generator=random) if self.shuffle else torch.arange(size))
             parts.append(order[: size // self.batch_size * self.batch_size].view(-1, self.batch_size))
             first += size
         whole = torch.cat(parts)

@@ -249,7 +249,7 @@ class Mirror:
 
     def push_model(self, task: Task | None = None) -> None:
         """Logs ``package/`` as a pyfunc unless this very package is there already."""
-        from core.task import load_task
+        from core.task import task_of
         from core.track.pyfunc import log_package
 
         digest = file_digest(self.folder / _PACKAGE / METADATA)
@@ -258,7 +258,7 @@ class Mirror:
         package = load_package(self.folder / _PACKAGE)
         assert self.record.mlflow_run_id is not None
         with store.exclusive(self.uri):
-            model = log_package(package, task or load_task(package.task), self.record.mlflow_run_id)
+            model = log_package(package, task or task_of(package), self.record.mlflow_run_id)
             self.push_status()
         self._save(package=digest, model=model, version=None)
 

@@ -21,14 +21,14 @@ class PackageModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Loads and checks the package with the installed skipway."""
         try:
-            from core.task import load_task
+            from core.task import task_of
             from core.track.package import load_package
         except ImportError as error:
             raise ImportError(
                 f"this model needs skipway in the environment that serves it ({error}): pip install skipway"
             ) from error
         package = load_package(context.artifacts["package"])
-        self.task = load_task(package.task)
+        self.task = task_of(package)
         self.predictor = self.task.predictor(package)
 
     # pandas and MLflow read these hints when the class is made, hence no strings.

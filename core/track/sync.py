@@ -10,6 +10,7 @@ from core.errors import SkipwayError, TrackingError
 from core.track import folder as folders
 from core.track import store
 from core.track.mirror import Mirror
+from core.track.package import load_package
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ def _sync_run(folder: Path, uri: str | None, alone: bool) -> Outcome | None:
         return Outcome(folder, False, f"{store.public_uri(target)}: {store.brief(error)}")
     text = f"uploaded to {store.public_uri(target)} as {record.mlflow_run_id}"
     if record.sync.get("version") and record.registration and record.sync["version"] != registered:
-        from core.task import load_task
+        from core.task import task_of
 
         text += f"; {record.registration['name']} version {record.sync['version']}"
-        text += f" {mirror.late_promotion(load_task(record.task))}"
+        text += f" {mirror.late_promotion(task_of(load_package(folder / 'package')))}"
     return Outcome(folder, True, text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +32,13 @@ class BatchSource(Protocol):
 class Learner(nn.Module):
     """A model with its loss; subclasses override :meth:`loss_and_metrics`.
 
+    ``late`` names the modules of the model that pre-training gives, for the schedule ``sawtooth``.
+
     Args:
         model: The network that is trained and kept.
     """
+
+    late: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

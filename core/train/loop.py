@@ -162,7 +162,8 @@ class Trainer:
         """Makes one optimiser step; returns the values for the curves."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * lr_factor(self.step, self.total, config) * group["lr_scale"]
+            factor = lr_factor(self.step, self.total, config, group["late"])
+            group["lr"] = config.lr * factor * group["lr_scale"]
         if config.drop_path_schedule == "linear":
             set_drop_scale(all_modules(self.learner), self.step / self.total)
         self.optimizer.zero_grad(set_to_none=True)

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from core.config import TrainConfig, check_train, dump_config, flatten, parse, parse_duration, per_part
+from core.config import TrainConfig, check_train, dump_config, flatten, parse_duration, per_part
 from core.errors import ConfigError
+from core.parser import parse
 from core.registry import Registry
 
 MODELS: Registry[type] = Registry("toy model")

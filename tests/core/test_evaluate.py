@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from core.commands.evaluate import as_trained
-from core.config import EvaluateConfig, parse
+from core.config import EvaluateConfig
 from core.errors import ConfigError
+from core.parser import parse
 from core.track.package import Package
 
 

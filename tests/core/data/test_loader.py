@@ -69,6 +69,11 @@ def test_the_order_is_the_seeds_alone():
     assert take(EpochLoader(Numbers(9), 3, seed=5), 0, 6) != expected
 
 
+def test_without_shuffling_the_numbers_tell_the_place_in_the_batch():
+    expected = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 1, 2]]
+    assert take(EpochLoader(Numbers(10), 3, seed=4, shuffle=False), 0, 4) == expected
+
+
 def test_what_a_sample_draws_depends_on_seed_epoch_and_index_alone():
     """Not on the order, the size of the batches, the number of samples, or the global generators."""
     by_index = {}

@@ -26,13 +26,43 @@ from core.train.stacked import Stacked
         ("cosine", 4, 2, [0.5, 0.8535534, 0.5, 0.1464466]),
         ("thirds", 9, 0, [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
         ("thirds", 1, 0, [1]),
+        ("poly", 4, 0, [1, 0.7718895, 0.5358867, 0.2871746]),
+        ("sawtooth", 10, 0, [0.5, 1, 1, 0.5358867, 0.5, 1, 1, 0.7718895, 0.5358867, 0.2871746]),
         ("milestones", 8, 0, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
         ("milestones", 8, 2, [0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
     ],
 )
 def test_schedules(schedule, total, warmup, expected):
-    config = TrainConfig(schedule=schedule, warmup_steps=warmup)
+    config = TrainConfig(schedule=schedule, warmup_steps=warmup, teeth=[0.2, 0.4, 0.6])
     assert [lr_factor(step, total, config) for step in range(total)] == pytest.approx(expected)
+
+
+def test_the_pretrained_part_waits_in_the_first_tooth():
+    config = TrainConfig(schedule="sawtooth", teeth=[0.2, 0.4, 0.6])
+    late = [lr_factor(step, 10, config, late=True) for step in range(10)]
+    assert late[:4] == [0, 0, 0, 0] and late[4:] == [lr_factor(step, 10, config) for step in range(4, 10)]
+
+
+class TwoParts(PointLearner):
+    late = ("0",)
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+
+
+def test_sawtooth_groups_parameters_by_the_part_they_belong_to():
+    learner = TwoParts()
+    groups = build_optimizer(learner, TrainConfig(schedule="sawtooth")).param_groups
+    late = {id(p) for group in groups if group["late"] for p in group["params"]}
+    assert late == {id(p) for p in learner.model[0].parameters()}
+    with pytest.raises(ConfigError, match="pre-trained part"):
+        build_optimizer(PointLearner(), TrainConfig(schedule="sawtooth"))
+
+
+def test_momentum_reaches_sgd():
+    config = TrainConfig(optimizer="sgd", momentum=0.99)
+    assert build_optimizer(PointLearner(), config).param_groups[0]["momentum"] == 0.99
 
 
 @pytest.mark.parametrize(("step", "std"), [(0, 0.547723), (10, 0.283255), (1000, 0.081930)])

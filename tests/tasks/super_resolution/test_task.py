@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from core.cli import main
-from core.config import parse
+from core.parser import parse
 from core.data.images.resize import imresize
 from core.track.package import load_package
 from tasks.super_resolution.build import build_model
