@@ -54,6 +54,8 @@ class Part:
     source: BatchSource
     note: str = ""
     """What the task decided for it and the user should know, one line."""
+    why: list[str] = field(default_factory=list)
+    """Why it decided so, one line for each choice."""
 
 
 @dataclass
@@ -183,7 +185,8 @@ class Task(ABC):
 
     def notes(self, parts: list[Part]) -> list[str]:
         """Returns what the task decided before training and the user should know, one line each; equal ones once."""
-        return list(dict.fromkeys(part.note for part in parts if part.note))
+        said = [part.note for part in parts] + [line for part in parts for line in part.why]
+        return list(dict.fromkeys(line for line in said if line))
 
     @abstractmethod
     def figures(

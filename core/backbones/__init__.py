@@ -12,6 +12,7 @@ from core.backbones import (
     rdnet,
     replknet,
     res2net,
+    resenc,
     tcn,
     unireplknet,
 )  # they register their names
@@ -56,6 +57,7 @@ __all__ = [
     "register_smp_encoders",
     "replknet",
     "res2net",
+    "resenc",
     "tcn",
     "unireplknet",
 ]

@@ -41,6 +41,8 @@ SELECTION = (
     "replknet_31b",
     "unireplknet_n",
     "p3d63",
+    "resenc6",
+    "plainconv6",
     "tcn",
 )
 

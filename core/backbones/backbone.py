@@ -20,12 +20,12 @@ class FeatureInfo:
 
     Attributes:
         channels: C.
-        reduction: Factor by which each spatial axis is smaller than the input's.
+        reduction: Factor by which the spatial axes are smaller than the input's; one an axis where they differ.
         module: Name of the module whose output it is.
     """
 
     channels: int
-    reduction: int
+    reduction: int | tuple[int, ...]
     module: str
 
 

@@ -33,7 +33,7 @@ class Cost:
 
     parameters: int
     macs: int
-    features: tuple[tuple[int, int], ...]
+    features: tuple[tuple[int, int | tuple[int, ...]], ...]
 
 
 def default_size(name: str, dims: int) -> int:

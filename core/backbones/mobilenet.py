@@ -91,7 +91,7 @@ class MobileNetV2(Backbone):
         self.ends, self.feature_info = [], []
         reduction = 2
         for stage, blocks in enumerate(stages):
-            reduction *= blocks[0].stride
+            reduction *= blocks[0].one_stride
             if stage + 1 == len(stages) or spec.strides[stage + 1] > 1:
                 self.ends.append(stage)
                 self.feature_info.append(FeatureInfo(blocks[-1].out_channels, reduction, f"blocks.{stage}"))

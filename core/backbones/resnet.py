@@ -138,7 +138,7 @@ class ResNet(Backbone):
         for name, blocks in zip(self.stage_names, stage_specs(spec, width, spec.stages()), strict=True):
             chain = ResidualChain(create_block(spec.block, block, **spec.block_options) for block in blocks)
             setattr(self, name, chain)
-            reduction *= blocks[0].stride
+            reduction *= blocks[0].one_stride
             self.feature_info.append(FeatureInfo(blocks[-1].out_channels, reduction, name))
         self.num_features = self.feature_info[-1].channels
         self.norm = make.norm_layer(self.num_features) if spec.final_norm else nn.Identity()

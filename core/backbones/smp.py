@@ -53,7 +53,9 @@ class Encoder(Backbone):
     def output_stride(self) -> int:
         """Factor by which the last feature is smaller than the input."""
         reductions = [1, *[2] * _first_is_missing(self), *(info.reduction for info in _features(self))]
-        return reductions[self.depth]
+        reduction = reductions[self.depth]
+        assert isinstance(reduction, int)  # as in every pyramid
+        return reduction
 
     def forward(self, x: Tensor) -> list[Tensor]:  # type: ignore[override]  # the protocol of smp
         """Returns the input ``(B, C, H, W)`` and ``depth`` features, each half the size of the one before.
@@ -145,7 +147,9 @@ def create_encoder(
         raise ConfigError(f"{name} reduces its input by {found}; an encoder needs (2,) 4, 8, 16, 32")
     spec = _cut(name, preset.model, spec, whole, depth)
     if output_stride != PYRAMID[-1]:
-        spec = _dilated(name, spec, whole.feature_info[0].reduction, output_stride)
+        reduction = whole.feature_info[0].reduction
+        assert isinstance(reduction, int)  # as in every pyramid
+        spec = _dilated(name, spec, reduction, output_stride)
     encoder = family(spec)
     encoder.remove_head()
     encoder.depth = depth

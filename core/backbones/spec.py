@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from core.errors import ConfigError
@@ -105,12 +105,12 @@ class Stage:
 
     Attributes:
         widths: Output channels of each block.
-        stride: Stride of the first block.
+        stride: Stride of the first block, one number or one an axis.
         dilation: Dilation of the blocks.
     """
 
     widths: tuple[int, ...]
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
     dilation: int = 1
 
 
@@ -131,20 +131,18 @@ def stage_specs(spec: Spec, in_channels: int, stages: Sequence[Stage]) -> list[l
         specs.append([])
         for position, width in enumerate(stage.widths):
             stride = stage.stride if position == 0 else 1
-            if stride != 1 or width != in_channels:
-                history = (in_channels, *history)
-            specs[-1].append(
-                spec.block_spec(
-                    in_channels,
-                    width,
-                    stride=stride,
-                    dilation=stage.dilation,
-                    drop_path=rates[index],
-                    index=index + 1,
-                    depth=depth,
-                    history=history,
-                )
+            block = spec.block_spec(
+                in_channels,
+                width,
+                stride=stride,
+                dilation=stage.dilation,
+                drop_path=rates[index],
+                index=index + 1,
+                depth=depth,
             )
+            if block.changes_shape:
+                history = (in_channels, *history)
+            specs[-1].append(replace(block, history=history))
             in_channels = width
             index += 1
     return specs

@@ -66,6 +66,8 @@ def initialise(model: nn.Module, scheme: str = "kaiming", zero_init_last: bool =
               says what it is by a method ``weight_chains()`` that returns lists of modules.
             * ``trunc_normal``: every weight from N(0, 0.02^2) cut at two standard deviations, biases 0, norms 1 and
               0, as ConvNeXt and its relatives start (Liu et al., arXiv:2201.03545, appendix A).
+            * ``he_leaky``: weights from N(0, 2 / ((1 + a^2) fan_in)) for leaky ReLUs of slope a = 0.01, biases 0, norms
+              1 and 0, as nnU-Net starts. Of transposed convolutions ``fan_in`` is torch's, which counts outputs.
             * ``default``: as torch built them.
         zero_init_last: Calls ``block.zero_init_last()`` of every block that has it, so that the block starts as
             its shortcut. Not under ``fixup``, and not where the rule does the same
@@ -153,6 +155,14 @@ def _truncated(layer: nn.Module) -> None:
     nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)  # type: ignore[arg-type]
 
 
+def _he_of_leaky_relus(layer: nn.Module) -> None:
+    nn.init.kaiming_normal_(layer.weight, a=0.01)  # type: ignore[arg-type]
+
+
+def _he_leaky(model: nn.Module) -> None:
+    _set_all(model, _he_of_leaky_relus)
+
+
 def _trunc_normal(model: nn.Module) -> None:
     _set_all(model, _truncated)
 
@@ -193,4 +203,5 @@ INITS.register("kaiming")(Scheme(_kaiming))
 INITS.register("orthonormal")(Scheme(_orthonormal))
 INITS.register("fixup")(Scheme(_fixup, ends_branches=True))
 INITS.register("trunc_normal")(Scheme(_trunc_normal))
+INITS.register("he_leaky")(Scheme(_he_leaky))
 INITS.register("default")(Scheme(_leave))

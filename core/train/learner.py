@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class Learner(nn.Module):
         model: The network that is trained and kept.
     """
 
-    late: ClassVar[tuple[str, ...]] = ()
+    late: tuple[str, ...] = ()
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from core.backbones.weights import adapt_input
 from core.errors import ConfigError
 
 
 @torch.no_grad()
 def start_from(model: nn.Module, state: Mapping[str, Tensor], source: str) -> str:
     """Copies the tensors that fit by name and shape; the others keep their first values.
+
+    A first convolution for another number of channels is adapted (:func:`core.backbones.weights.adapt_input`).
 
     Args:
         model: Network that is going to be trained; changed in place.
@@ -26,6 +29,7 @@ def start_from(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
         ConfigError: No tensor fits.
     """
     own = model.state_dict()
+    state = _for_channels(own, state)
     fitting = {name for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
         raise ConfigError(f"--train.start_from {source}: none of its weights fits this model")
@@ -34,3 +38,14 @@ def start_from(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
     new = [name for name in own if name not in fitting]
     rest = f"; new: {', '.join(new[:3])}{' ...' if len(new) > 3 else ''}" if new else ""
     return f"starts from {source}: {len(fitting)} of {len(own)} tensors{rest}"
+
+
+def _for_channels(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Adapts the first convolution if nothing but its number of input channels differs."""
+    first = next((name for name, weight in state.items() if weight.ndim > 2), None)
+    if first is None or first not in own:
+        return state
+    old, new = state[first].shape, own[first].shape
+    if old == new or len(old) != len(new) or (old[0], *old[2:]) != (new[0], *new[2:]):
+        return state
+    return adapt_input(state, new[1])

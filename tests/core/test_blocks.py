@@ -149,7 +149,8 @@ def test_groups_are_those_of_resnext():
     [
         ("bottleneck", {"cardinality": 0}, "cardinality and base_width must be 1 or more, not 0 and 64"),
         ("bottleneck", {"base_width": 1}, "a bottleneck of 32 channels is too narrow"),
-        ("basic", {"scale": 2}, "residual block 'basic' has no option 'scale'. It has no options"),
+        ("fixup", {"scale": 2}, "residual block 'fixup' has no option 'scale'. It has no options"),
+        ("basic", {"scale": 2}, "residual block 'basic' has no option 'scale'. Options: kernel, bias"),
         ("bottleneck", {"cardinality": 2.5}, "residual block 'bottleneck': cardinality takes int, not 2.5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The one module that knows albumentations: random changes that images of a sample share."""
+"""Random changes that images of a sample share, by albumentations."""
 
 from __future__ import annotations
 

@@ -70,12 +70,12 @@ class DualPathBlock(Residual):
         self.spec = spec
         self.growth = growth
         width = spec.out_channels
-        self.projection = f"c1x1_w_s{spec.stride}" if project else ""  # timm's name has the stride
+        self.projection = f"c1x1_w_s{spec.one_stride}" if project else ""  # timm's name has the stride
         if project:
-            layer = norm_act_conv(spec, spec.in_channels, width + 2 * growth, 1, stride=spec.stride)
+            layer = norm_act_conv(spec, spec.in_channels, width + 2 * growth, 1, stride=spec.one_stride)
             self.add_module(self.projection, layer)
         self.c1x1_a = norm_act_conv(spec, spec.in_channels, inner, 1)
-        self.c3x3_b = norm_act_conv(spec, inner, inner, 3, stride=spec.stride, groups=cardinality)
+        self.c3x3_b = norm_act_conv(spec, inner, inner, 3, stride=spec.one_stride, groups=cardinality)
         self.c1x1_c = norm_act_conv(spec, inner, width + growth, 1)
         self.se = spec.attention_layer(width + growth)
 

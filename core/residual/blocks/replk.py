@@ -40,7 +40,7 @@ class RepLKBlock(Block):
             kernel,
             small_kernel,
             dims=spec.dims,
-            stride=spec.stride,
+            stride=spec.one_stride,
             dilation=spec.dilation,
             norm=spec.norm,
             norm_eps=spec.norm_eps,

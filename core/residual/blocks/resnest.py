@@ -51,8 +51,8 @@ class ResNestBlock(Block):
     ) -> None:
         super().__init__(spec)
         width = inner_width(spec, cardinality, base_width)
-        pooled = avd and spec.stride > 1
-        pool = nd.pool("avg", spec.dims)(3, stride=spec.stride, padding=1) if pooled else nn.Identity()
+        pooled = avd and spec.one_stride > 1
+        pool = nd.pool("avg", spec.dims)(3, stride=spec.one_stride, padding=1) if pooled else nn.Identity()
         self.conv1 = spec.conv(spec.in_channels, width, 1)
         self.bn1 = spec.norm_layer(width)
         self.act1 = spec.act_layer()
@@ -63,7 +63,7 @@ class ResNestBlock(Block):
             spec.dims,
             radix=radix,
             cardinality=cardinality,
-            stride=1 if pooled else spec.stride,
+            stride=1 if pooled else spec.one_stride,
             dilation=spec.dilation,
             norm=spec.norm,
             act=spec.act,

@@ -7,6 +7,7 @@
 | ``plain_conv`` | strided 1x1 convolution | pre-activation and wide networks, arXiv:1603.05027, arXiv:1605.07146 |
 | ``bias_conv`` | strided 1x1 convolution with a bias | R2U-Net, Alom et al., arXiv:1802.06955 |
 | ``pad`` | every stride-th position, zero channels | option A of arXiv:1512.03385 |
+| ``resenc`` | average pooling; 1x1 convolution and norm if the width changes | nnU-Net, arXiv:2404.09556 |
 | ``avg_pad`` | average pooling, zero channels | PyramidNet, Han et al., arXiv:1610.02915, section 3.3 |
 """
 
@@ -35,13 +36,15 @@ class ZeroPad(nn.Module):
         in_channels: Channels of the stream before the block.
         out_channels: Channels after it, not fewer.
         pool: Reduces the resolution; ``None`` takes every ``stride``-th position.
-        stride: Factor by which each spatial axis is reduced.
+        stride: Factor by which the spatial axes are reduced, one number or one an axis.
 
     Raises:
         ConfigError: There are fewer channels after the block than before.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, pool: nn.Module | None, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, pool: nn.Module | None, stride: int | tuple[int, ...]
+    ) -> None:
         super().__init__()
         if out_channels < in_channels:
             raise ConfigError(
@@ -53,11 +56,12 @@ class ZeroPad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(B, in_channels, *spatial)`` to ``(B, out_channels, *spatial / stride)``."""
-        x = (
-            x[(slice(None), slice(None), *(slice(None, None, self.stride),) * (x.ndim - 2))]
-            if self.pool is None
-            else self.pool(x)
-        )
+        if self.pool is None:
+            axes = x.ndim - 2
+            strides = self.stride if isinstance(self.stride, tuple) else (self.stride,) * axes
+            x = x[(slice(None), slice(None), *(slice(None, None, stride) for stride in strides))]
+        else:
+            x = self.pool(x)
         return functional.pad(x, (*(0, 0) * (x.ndim - 2), 0, self.extra)) if self.extra else x
 
 
@@ -79,6 +83,15 @@ def _avg_conv(spec: BlockSpec) -> nn.Module:
     return nn.Sequential(
         pool, spec.conv(spec.in_channels, spec.out_channels, 1), spec.norm_layer(spec.out_channels)
     )
+
+
+@SHORTCUTS.register("resenc")
+def _resenc(spec: BlockSpec) -> nn.Module:
+    pool = nn.Identity() if spec.stride == 1 else _average(spec)
+    if spec.in_channels == spec.out_channels:
+        return pool
+    conv = spec.conv(spec.in_channels, spec.out_channels, bias=False)
+    return nn.Sequential(pool, conv, spec.norm_layer(spec.out_channels))
 
 
 @SHORTCUTS.register("plain_conv")

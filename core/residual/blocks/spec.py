@@ -16,6 +16,11 @@ from core.residual.factory import create_rule
 from core.residual.rule import Rule
 
 
+def same_along_axes(factors: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    """Returns one number in place of one for each axis where they are equal."""
+    return factors[0] if isinstance(factors, tuple) and len(set(factors)) == 1 else factors
+
+
 @dataclass(frozen=True)
 class BlockSpec:
     """A residual block: its geometry, what it is made of, and where it stands.
@@ -26,7 +31,8 @@ class BlockSpec:
     Attributes:
         in_channels: Channels of the stream that the block reads.
         out_channels: Channels of the stream that it leaves.
-        stride: Factor by which it reduces each spatial axis.
+        stride: Factor by which it reduces the spatial axes: one number, or one an axis, which becomes one number where
+            they are equal.
         dilation: Dilation of its spatial convolutions.
         dims: Spatial axes of ``(B, C, *spatial)``, 1 to 3.
         norm: Normalisation, see :func:`core.nd.norm`.
@@ -49,7 +55,7 @@ class BlockSpec:
 
     in_channels: int
     out_channels: int
-    stride: int = 1
+    stride: int | tuple[int, ...] = 1
     dilation: int = 1
     dims: int = 2
     norm: str = "batch"
@@ -68,14 +74,34 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         nd.check_dims(self.dims)
-        for name in ("in_channels", "out_channels", "stride", "dilation"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} of a residual block must be 1 or more, not {getattr(self, name)}")
+        object.__setattr__(self, "stride", same_along_axes(self.stride))
+        if isinstance(self.stride, tuple) and len(self.stride) != self.dims:
+            raise ConfigError(
+                f"stride {self.stride} of a residual block needs one number for each of {self.dims} axes"
+            )
+        smallest = {name: getattr(self, name) for name in ("in_channels", "out_channels", "dilation")}
+        smallest["stride"] = min(self.stride) if isinstance(self.stride, tuple) else self.stride
+        for name, value in smallest.items():
+            if value < 1:
+                raise ConfigError(f"{name} of a residual block must be 1 or more, not {value}")
 
     @property
     def changes_shape(self) -> bool:
         """Whether the stream that leaves the block has another shape than the one that enters."""
         return self.stride != 1 or self.in_channels != self.out_channels
+
+    @property
+    def one_stride(self) -> int:
+        """``stride``, for blocks that reduce all axes alike.
+
+        Raises:
+            ConfigError: It differs between the axes.
+        """
+        if isinstance(self.stride, tuple):
+            raise ConfigError(
+                f"this block has one stride for all axes, not {self.stride}; take the block 'basic'"
+            )
+        return self.stride
 
     def conv(
         self,
@@ -83,18 +109,34 @@ class BlockSpec:
         out_channels: int,
         kernel: int | tuple[int, ...] = 1,
         *,
-        stride: int = 1,
+        stride: int | tuple[int, ...] = 1,
         groups: int = 1,
         dilation: int = 1,
         bias: bool | None = None,
     ) -> nd.Conv:
-        """Returns a convolution that keeps the size at stride 1; it has a bias only if no norm follows."""
-        size = (kernel,) * self.dims if isinstance(kernel, int) else kernel
+        """Returns a convolution that keeps the size at stride 1.
+
+        Args:
+            in_channels: Channels before.
+            out_channels: Channels after.
+            kernel: Kernel along each axis; one number stands for all axes.
+            stride: Stride, likewise.
+            groups: Groups of channels.
+            dilation: Dilation along every axis.
+            bias: Whether it has a bias; by default only if no norm follows.
+
+        Raises:
+            ConfigError: The kernel has not one number for each axis.
+        """
+        sizes = (kernel,) if isinstance(kernel, int) else kernel
+        size = sizes * self.dims if len(sizes) == 1 else sizes
+        if len(size) != self.dims:
+            raise ConfigError(f"kernel {kernel} needs one number for each of {self.dims} axes")
         return nd.conv(self.dims)(
             in_channels,
             out_channels,
             size,  # type: ignore[arg-type]  # one number an axis
-            stride=stride,
+            stride=stride,  # type: ignore[arg-type]
             padding=tuple(dilation * (k - 1) // 2 for k in size),  # type: ignore[arg-type]
             dilation=dilation,
             groups=groups,

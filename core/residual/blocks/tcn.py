@@ -161,7 +161,7 @@ class TCNBlock(Block):
             )
         width = spec.out_channels
         form = {"causal": causal, "weight_norm": weight_norm and spec.norm == "none"}
-        self.conv1 = CausalConv(spec, spec.in_channels, width, kernel, stride=spec.stride, **form)
+        self.conv1 = CausalConv(spec, spec.in_channels, width, kernel, stride=spec.one_stride, **form)
         self.bn1 = spec.norm_layer(width)
         self.act1 = spec.act_layer()
         self.dropout1 = ChannelDropout(spec.dropout) if spec.dropout else nn.Identity()

@@ -84,13 +84,13 @@ def _depthwise(spec: BlockSpec, kernel: int) -> nn.Module:
     channels = spec.in_channels
     if kernel < SMALLEST_DILATED:
         return spec.conv(
-            channels, channels, kernel, stride=spec.stride, dilation=spec.dilation, groups=channels
+            channels, channels, kernel, stride=spec.one_stride, dilation=spec.dilation, groups=channels
         )
     return DilatedConv(
         channels,
         kernel,
         dims=spec.dims,
-        stride=spec.stride,
+        stride=spec.one_stride,
         dilation=spec.dilation,
         norm=spec.norm,
         norm_eps=spec.norm_eps,

@@ -227,7 +227,14 @@ def test_patterns():
 
 def test_first_weights_are_chosen_alike():
     """The table of exceptions in docs/backbones.md."""
-    inits = {"fixup": "fixup", "unireplknet": "trunc_normal", "replknet": "default", "cspnext": "default"}
+    inits = {
+        "fixup": "fixup",
+        "unireplknet": "trunc_normal",
+        "replknet": "default",
+        "cspnext": "default",
+        "resenc6": "he_leaky",
+        "plainconv6": "he_leaky",
+    }
     for name in BACKBONES:
         spec = BACKBONES[name].spec
         assert spec.init == inits.get(name.split("_")[0], "kaiming"), name

@@ -43,9 +43,9 @@ def test_names():
     assert register_smp_encoders() == NAMES
     assert set(NAMES) <= set(smp.encoders.get_encoder_names())
     left = {name for name in list_backbones() if f"skipway-{name}" not in NAMES}
-    # Signals, volumes, and networks for 32 pixels, which reduce them by 4.
+    # Signals, volumes, networks for 32 pixels, which reduce them by 4, and nnU-Net's, which begin at full size.
     small = {name for name in left if re.search(r"cifar|preact|wrn|resnext29|pyramidnet", name)}
-    assert left - small == {"tcn", "p3d63", "p3d131", "p3d199"}
+    assert left - small == {"tcn", "p3d63", "p3d131", "p3d199", "resenc6", "plainconv6"}
     assert {"skipway-resnet18", "skipway-mobilenetv2_100", "skipway-rdnet_tiny", "skipway-dpn68"} <= set(
         NAMES
     )

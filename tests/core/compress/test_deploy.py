@@ -129,8 +129,9 @@ def foldable(model, x):
 @pytest.mark.parametrize(("name", "dims"), EVERY)
 def test_every_backbone(name, dims):
     model = trained(short(name, dims=dims))
-    # PyTorch's average pooling of volumes refuses one that is smaller than its window, padded or not.
-    larger = dims < 3 or kind(name)[1] in ("res2net", "resnest")
+    # PyTorch's average pooling of volumes refuses one that is smaller than its window, padded or not, and its instance
+    # norm refuses a single position.
+    larger = dims < 3 or kind(name)[1] in ("res2net", "resnest") or model.spec.norm == "instance"
     x = inputs(dims, max(model.feature_info[-1].reduction, 8) * (2 if larger else 1))
     result, report = check(model, x)
     # Where a stem is one convolution, the first norm of a pre-activation block reads it, and so does the shortcut.

@@ -30,3 +30,13 @@ def test_what_fits_is_copied_and_the_rest_stays():
 def test_a_model_of_another_kind_is_refused():
     with pytest.raises(ConfigError, match=r"--train.start_from other: none of its weights fits this model"):
         start_from(net(5, 0), {"a": torch.zeros(1), "0.weight": torch.zeros(4, 4)}, "other")
+
+
+def test_the_first_convolution_is_adapted_to_other_channels():
+    trained, new = (
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(2, 2)),
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(2, 2)),
+    )
+    start_from(new, trained.state_dict(), "x")
+    x = torch.rand(1, 1, 5, 5)
+    torch.testing.assert_close(new[0](x.expand(1, 3, 5, 5)), trained[0](x))

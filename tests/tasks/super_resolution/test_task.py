@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from core.cli import main
-from core.parser import parse
 from core.data.images.resize import imresize
+from core.parser import parse
 from core.track.package import load_package
 from tasks.super_resolution.build import build_model
 from tasks.super_resolution.config import MODELS, SuperResolutionConfig

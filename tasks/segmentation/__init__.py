@@ -1,0 +1,1 @@
+"""Segmentation: every pixel or voxel gets a class, in images and in volumes."""

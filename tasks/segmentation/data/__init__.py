@@ -1,0 +1,1 @@
+"""Cases on disk to patches: files, layouts, checks, splits, sampling."""

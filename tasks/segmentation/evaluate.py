@@ -1,0 +1,9 @@
+"""Scores a segmentation network: ``python -m tasks.segmentation.evaluate --help``."""
+
+import sys
+
+from core.cli import main
+from tasks.segmentation.task import TASK
+
+if __name__ == "__main__":
+    sys.exit(main(TASK, "evaluate"))

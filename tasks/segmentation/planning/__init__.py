@@ -1,0 +1,1 @@
+"""From a data set to a network and a pipeline, by rules: nnU-Net's planning."""

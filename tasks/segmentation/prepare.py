@@ -1,0 +1,164 @@
+"""Preprocessed cases: in memory, or in a folder that other runs share."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+from rich.progress import track
+
+from core.errors import DataError
+from core.files import make_folder
+from tasks.segmentation.data.cases import Case, SegmentationData
+from tasks.segmentation.frame import Frame
+from tasks.segmentation.planning.plan import Plan, tuples
+from tasks.segmentation.preprocess import Prepared, preprocess
+from tasks.segmentation.segmenter import Segmenter, previous_channels
+
+PROGRESS_FROM = 20
+"""Number of cases from which a progress bar is worth its line."""
+MEMORY_SHARE = 0.6
+"""Of the free memory that preprocessed cases may take."""
+_STEPS = (
+    "transpose",
+    "spacing",
+    "normalisation",
+    "masked_normalisation",
+    "intensities",
+    "resample",
+    "crop",
+    "previous_classes",
+)
+
+
+@dataclasses.dataclass
+class Previous:
+    """A coarser model whose segmentation is read too, and which of its networks has not seen a case.
+
+    Attributes:
+        segmenter: The model.
+        held_out: Name of the fold whose network has not seen the case, by the case's name.
+        weights: SHA-256 of its weights.
+    """
+
+    segmenter: Segmenter
+    held_out: Mapping[str, str]
+    weights: str
+
+
+def prepare_cases(
+    data: SegmentationData,
+    plan: Plan,
+    positions: Sequence[int],
+    cache: str | None = None,
+    previous: Previous | None = None,
+) -> dict[int, Prepared]:
+    """Preprocesses cases, with a progress bar.
+
+    Args:
+        data: Cases.
+        plan: How.
+        positions: Of the cases.
+        cache: Folder for files that are mapped into memory, and found again; ``None`` keeps the cases in memory.
+        previous: Coarser model of a cascade.
+
+    Raises:
+        DataError: A case cannot be preprocessed, or memory does not hold them.
+        ConfigError: The folder cannot be made.
+    """
+    if cache is None:
+        _check_memory(data, plan, positions)
+    folder = make_folder(Path(cache), "--data.cache") if cache else None
+    found: dict[int, Prepared] = {}
+    bar = track(
+        positions,
+        "Preprocessing",
+        transient=True,
+        disable=len(positions) < PROGRESS_FROM and previous is None,
+    )
+    for position in bar:
+        case = data.cases[position]
+        if folder is None:
+            found[position] = _prepare(data, case, plan, previous)
+            continue
+        place = folder / _key(case, data, plan, previous)
+        if not place.is_dir():
+            _store(_prepare(data, case, plan, previous), place)
+        found[position] = _load(place)
+    return found
+
+
+def _prepare(data: SegmentationData, case: Case, plan: Plan, previous: Previous | None) -> Prepared:
+    voxels = data.read(case)
+    prepared = preprocess(voxels, plan, case.name)
+    if previous is not None:
+        coarse = previous.segmenter.segment(voxels, case.name, fold=previous.held_out.get(case.name))
+        more = previous_channels(coarse.labels, prepared.frame, plan)
+        prepared = dataclasses.replace(prepared, image=np.concatenate([prepared.image, more]))
+    return prepared
+
+
+def _check_memory(data: SegmentationData, plan: Plan, positions: Sequence[int]) -> None:
+    total = 0.0
+    for position in positions:
+        scan = data.cases[position].scan
+        # A 2-D configuration does not resample along its slices.
+        wanted = plan.spacing if plan.dims == 3 else (scan.spacing[plan.transpose[0]], *plan.spacing)
+        factor = (
+            float(np.prod([scan.spacing[a] for a in plan.transpose]) / np.prod(wanted))
+            if plan.resample
+            else 1.0
+        )
+        # Single precision, labels of two bytes.
+        total += np.prod(scan.shape) * factor * (4 * (len(data.channels) + plan.previous_classes) + 2)
+    free = psutil.virtual_memory().available
+    if total > MEMORY_SHARE * free:
+        raise DataError(
+            f"{len(positions)} preprocessed cases take {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are "
+            "free; give --data.cache FOLDER to keep them on disk"
+        )
+
+
+def _key(case: Case, data: SegmentationData, plan: Plan, previous: Previous | None) -> str:
+    steps = {name: getattr(plan, name) for name in _STEPS}
+    coarse = previous.weights if previous else ""
+    told = repr((case.scan.digest, data.labels, data.channels, plan.dims, steps, coarse))
+    return f"{case.name}-{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:16]}"
+
+
+def _store(prepared: Prepared, place: Path) -> None:
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    for name in ("image", "labels", "mask"):
+        array = getattr(prepared, name)
+        if array is not None:
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+    np.savez(temporary / "foreground.npz", **{str(k): v for k, v in prepared.foreground.items()})  # type: ignore[arg-type]
+    (temporary / "frame.json").write_text(json.dumps(dataclasses.asdict(prepared.frame)), encoding="utf-8")
+    try:
+        temporary.rename(place)
+    except OSError:  # another run was faster
+        shutil.rmtree(temporary)
+
+
+def _load(place: Path) -> Prepared:
+    try:
+        arrays = {
+            name: np.load(place / f"{name}.npy", mmap_mode="r") if (place / f"{name}.npy").exists() else None
+            for name in ("image", "labels", "mask")
+        }
+        with np.load(place / "foreground.npz") as stored:
+            foreground = {int(name): stored[name] for name in stored.files}
+        stored_frame = json.loads((place / "frame.json").read_text(encoding="utf-8"))
+        frame = Frame(**{name: tuples(value) for name, value in stored_frame.items()})
+    except (OSError, ValueError) as error:
+        raise DataError(f"{place} is damaged ({error}); delete this folder, it is made again") from None
+    return Prepared(**arrays, foreground=foreground, frame=frame)  # type: ignore[arg-type]
