@@ -158,10 +158,13 @@ class FixedConfig(SegModelConfig):
 
     Args:
         base_width: Channels of the first level, doubled at each of the others; the released code has 64.
+        norm: batch as in the papers, instance or group. Recurrent convolutions share one batch norm for all steps, whose
+            running statistics fit none of them until late in a training; instance has none.
     """
 
     sigmoid: bool = True
     base_width: int = 64
+    norm: Literal["batch", "instance", "group"] = "batch"
 
 
 @dataclass

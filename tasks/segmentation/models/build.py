@@ -70,6 +70,7 @@ def _fixed(config: FixedConfig, plan: Plan, in_channels: int, outputs: int) -> n
         base_width=config.base_width,
         steps=getattr(config, "steps", 0),
         dims=plan.dims,
+        norm=config.norm,
         rule=config.rule,
         rule_options=config.rule_options,
     )
