@@ -158,8 +158,8 @@ class FixedConfig(SegModelConfig):
 
     Args:
         base_width: Channels of the first level, doubled at each of the others; the released code has 64.
-        norm: batch as in the papers, instance or group. Recurrent convolutions share one batch norm for all steps, whose
-            running statistics fit none of them until late in a training; instance has none.
+        norm: batch as in the papers, instance or group. Recurrent convolutions share one batch norm for all steps, and
+            its running statistics fit none of them until late in a training; instance has none.
     """
 
     sigmoid: bool = True

@@ -13,7 +13,7 @@ from core.errors import ConfigError
 from core.registry import Registry
 from tasks.segmentation.config import FixedConfig, PlannedConfig, SMPConfig
 from tasks.segmentation.models.planned import PlannedUNet
-from tasks.segmentation.models.r2unet import VARIANTS, FixedUNet
+from tasks.segmentation.models.r2unet import LEVELS, VARIANTS, FixedUNet
 from tasks.segmentation.planning.plan import Plan
 
 BUILDERS: Registry[Callable[[Any, Plan, int, int], nn.Module]] = Registry("segmentation network")
@@ -63,6 +63,11 @@ def _planned(config: PlannedConfig, plan: Plan, in_channels: int, outputs: int) 
 
 
 def _fixed(config: FixedConfig, plan: Plan, in_channels: int, outputs: int) -> nn.Module:
+    if config.norm == "instance" and max(plan.patch_size) <= 2 ** (LEVELS - 1):
+        raise ConfigError(
+            f"--plan.patch_size {list(plan.patch_size)}: the coarsest level of {config.name} is one voxel, which has "
+            "no instance norm; take larger patches, or --model.norm batch"
+        )
     return FixedUNet(
         config.name,
         in_channels,

@@ -46,7 +46,7 @@ def plan(dims):
         preset="cpu",
         transpose=(0, 1, 2),
         spacing=(1.0,) * dims,
-        patch_size=(16,) * dims,
+        patch_size=(32,) * dims,
         batch_size=2,
         median_shape=(16.0,) * dims,
         normalisation=("zscore",),
@@ -122,7 +122,7 @@ def test_every_configuration_is_valid_and_its_model_builds(path):
     config.model.base_width = 4 if hasattr(config.model, "base_width") else None
     network = build_network(config.model, plan(dims), 1, 2).eval()
     with torch.inference_mode():
-        assert network(torch.zeros(1, 1, *(16,) * dims)).shape == (1, 2, *(16,) * dims)
+        assert network(torch.zeros(1, 1, *(32,) * dims)).shape == (1, 2, *(32,) * dims)
     assert config.train.steps or config.train.epochs
     first = path.read_text().splitlines()
     assert first[0].startswith("# ") and any("python -m tasks.segmentation" in line for line in first)
@@ -277,6 +277,7 @@ def test_pretraining_gives_a_start_and_no_segmentation(organs, trained, work, ca
         (["--model.rule=ad"], "add"),
         (["--plan.configuration=3d_cascade_fullres"], "--plan.previous"),
         (["--plan.patch_size=[8]"], "patch_size"),
+        (["--model=unet", "--model.norm=instance", "--plan.patch_size=[16, 16, 16]"], "instance norm"),
         (["--data.folds=99"], "folds"),
         (["--data.fold=3"], "fold"),
         (["--model=unet", "--model.rule=orthogonal"], "unet"),
