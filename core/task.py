@@ -114,6 +114,8 @@ class Task(ABC):
     bundled: ClassVar[dict[str, str]] = {}  # ClassVar
     """Trained models inside the package, ``tasks/<name>/weights/<model>``, with one line on each; the first is used
     where there is no champion."""
+    more_commands: ClassVar[dict[str, str]] = {}  # ClassVar
+    """Commands beside the usual ones, ``python -m tasks.<name>.<command>``, with one line on each."""
     live_inputs: ClassVar[tuple[str, ...]] = ()
     """What ``predict --input`` takes besides paths, such as ``-`` for standard input."""
 

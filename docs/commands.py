@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from core.cli import DESCRIPTIONS
+from core.task import load_task
 from tasks.__main__ import task_names
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     print("# Commands\nMade by `make docs` from the commands themselves.\n")
     print(block("tasks"))
     for task in task_names():
-        for command in DESCRIPTIONS:
+        for command in [*DESCRIPTIONS, *load_task(task).more_commands]:
             print(f"## {command} ({task})\n{block(f'tasks.{task}.{command}', '--help')}")
     print(f"## Comparing residual rules\n{block('tasks.compare', '--task', 'forecasting', '--help')}")
     print(f"## Backbones\n{block('core.backbones', '--help')}")

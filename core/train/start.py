@@ -31,7 +31,8 @@ def start_from(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
     own = model.state_dict()
     state = _for_channels(own, state)
     fitting = {name for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
-    if not fitting:
+    # Norms and biases fit networks of any kind.
+    if not any(state[name].ndim > 1 for name in fitting):
         raise ConfigError(f"--train.start_from {source}: none of its weights fits this model")
     for name in fitting:
         own[name].copy_(state[name])

@@ -10,13 +10,12 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, SkipwayError
 from core.parser import parse
-from tasks.segmentation.config import DataConfig, SegScoringConfig
+from tasks.segmentation.config import BestConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,28 +30,6 @@ Examples:
   python -m tasks.segmentation.best --models '[runs/2d, runs/3d]' --output best
   python -m tasks.segmentation.predict --model best --input scans
 """
-
-
-@dataclass
-class BestConfig:
-    """Chooses among cross-validated models of the same data.
-
-    Args:
-        models: Models to choose from, each trained with equal --data.folds: runs' folders, packages' folders, or
-            models:/NAME/VERSION.
-        output: Folder for the package of the winner; predict takes it as --model.
-        tracking: MLflow tracking URI of the registry; by default MLFLOW_TRACKING_URI or a local sqlite file.
-        data: Images and labels; by default those of the training.
-        scoring: How the models are applied.
-    """
-
-    models: list[str] = field(default_factory=list)
-    output: str = "best"
-    tracking: str | None = None
-    data: DataConfig = field(default_factory=DataConfig)
-    scoring: SegScoringConfig = field(default_factory=SegScoringConfig)
-    given: tuple[str, ...] = ()
-    """Keys that the user set; not an option itself, see :func:`core.parser.parse`."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,9 +74,10 @@ def run(task: Task, config: BestConfig) -> int:
     from core.track.package import METADATA, save_package
     from core.track.store import resolve_uri
     from core.train.hardware import keep_large_allocations
-    from tasks.segmentation.candidates import best_of, compare, held_out
-    from tasks.segmentation.postprocess import choose_postprocessing
-    from tasks.segmentation.scoring import apply_options, scored
+    from tasks.segmentation.candidates import best_of, compare, dice_after, held_out
+    from tasks.segmentation.checks import apply_options
+    from tasks.segmentation.postprocess import Postprocessing, choose_postprocessing
+    from tasks.segmentation.scoring import scored
 
     if not config.models:
         raise ConfigError("give --models '[runs/a, runs/b]': the models to choose from")
@@ -128,7 +106,8 @@ def run(task: Task, config: BestConfig) -> int:
         candidates = compare(segmenters, list(packages), data, progress)
     winner = best_of(candidates)
     console.print(results_table(candidates, winner, [name for name, _ in scored(data.labels)]))
-    chosen, why = choose_postprocessing(held_out(winner, data), segmenters[winner.members[0]].labels)
+    pairs = held_out(winner, data)
+    chosen, why = choose_postprocessing(pairs, segmenters[winner.members[0]].labels)
     for line in why:
         console.print(line, markup=False)
     told = {
@@ -140,7 +119,10 @@ def run(task: Task, config: BestConfig) -> int:
     }
     members = [list(packages.values())[i] for i in winner.members]
     folder = save_package(output, pack(members, chosen.to_dict(), told), task.name)
-    console.print(f"written    {folder}: {winner.name}, Dice {winner.dice:.4f}", markup=False, soft_wrap=True)
+    said = f"written    {folder}: {winner.name}, Dice {winner.dice:.3f}"
+    if chosen != Postprocessing():
+        said += f", {dice_after(chosen, pairs, data.labels):.3f} after post-processing"
+    console.print(said, markup=False, soft_wrap=True)
     return 0
 
 
@@ -148,7 +130,12 @@ def check_comparable(packages: dict[str, Package]) -> None:
     """Raises ``ConfigError`` unless all models were cross-validated on the same data with the same folds."""
     first, *_ = packages.items()
     for where, package in packages.items():
-        if package.config.get("objective") != "segment" or package.config.get("members"):
+        if package.config["objective"] == "masked":
+            raise ConfigError(
+                f"--models: {where} was pre-trained without labels and segments nothing; fine-tune it with "
+                "--train.start_from, and name the result"
+            )
+        if package.config["members"]:
             raise ConfigError(
                 f"--models: {where} is no single segmentation model; name the models it is made of"
             )
@@ -187,6 +174,7 @@ def pack(packages: Sequence[Package], postprocessing: dict[str, Any], told: dict
     """
     from core.task import Packaged
     from core.track.package import RESERVED
+    from tasks.segmentation.build import as_part
 
     # What models of the same data say is the same but for their plans. `base` belongs to weights that are stored as a
     # difference, which these are no longer.
@@ -200,7 +188,7 @@ def pack(packages: Sequence[Package], postprocessing: dict[str, Any], told: dict
         "model": None,
         "postprocessing": postprocessing,
         "previous": None,
-        "members": [package.config for package in packages],
+        "members": [as_part(package) for package in packages],
     }
     tensors = {
         f"{i}.{key}": tensor

@@ -16,6 +16,7 @@ from core.task import Packaged, Part
 from core.track.package import Package
 from core.train.learner import Learner
 from core.train.seeds import seed_everything
+from tasks.segmentation.checks import apply_options, check_scoring
 from tasks.segmentation.config import MODELS, SegmentationConfig
 from tasks.segmentation.data.cases import Fold, SegmentationData
 from tasks.segmentation.labels import Labels
@@ -27,7 +28,6 @@ from tasks.segmentation.postprocess import choose_postprocessing
 from tasks.segmentation.prepare import Previous, prepare_cases
 from tasks.segmentation.preprocess import Prepared
 from tasks.segmentation.samples import PatchSamples
-from tasks.segmentation.scoring import apply_options
 from tasks.segmentation.segmenter import Segmenter
 
 PREVIOUS = "previous."
@@ -40,9 +40,7 @@ def resolve_plan(config: SegmentationConfig, data: SegmentationData, previous: P
     Raises:
         ConfigError: An option of the plan does not fit the data or the model.
     """
-    plan = choose_plan(data, config.plan, config.model)
-    if config.train.batch_size:
-        plan = replace(plan, batch_size=config.train.batch_size)
+    plan = choose_plan(data, config.plan, config.model, config.train.batch_size)
     if previous is not None:
         plan = replace(plan, previous_classes=len(previous.segmenter.labels.names) - 1)
     return plan
@@ -74,8 +72,9 @@ def check_options(config: SegmentationConfig) -> None:
     for name in ("batches_per_epoch", "validation_batches"):
         if getattr(train, name) < 1:
             raise ConfigError(f"--train.{name} {getattr(train, name)} must be 1 or more")
-    if not 0 < config.scoring.step <= 1:
-        raise ConfigError(f"--scoring.step {config.scoring.step} must lie above 0, and be 1 or less")
+    if not config.augment.probability >= 0:
+        raise ConfigError(f"--augment.probability {config.augment.probability} must be 0 or more")
+    check_scoring(config.scoring)
 
 
 def prepare_for(
@@ -181,7 +180,7 @@ def build_package(
         # Inference mirrors what training did; None is all axes.
         "mirror_axes": [] if config.augment.kind == "none" else config.augment.mirror,
         "postprocessing": None,
-        "previous": previous[1].config if previous else None,
+        "previous": as_part(previous[1]) if previous else None,
         "members": [],
     }
     size = " x ".join(map(str, plan.patch_size))
@@ -191,8 +190,8 @@ def build_package(
         "classes": [name for name, _ in labels.targets],
         "input": f"image or volume of {len(data.channels)} channel(s): {', '.join(data.channels)}; patches of {size}",
         "output": f"label map, {dict(zip(labels.names, labels.values, strict=True))}",
-        # Who has not seen which case: a cascade asks for it.
-        "held_out": {fold.name: [data.cases[i].name for i in fold.test] for fold in data.folds},
+        # So that nobody is asked about cases that they learned from.
+        "learned_from": {fold.name: [data.cases[i].name for i in fold.train] for fold in data.folds},
     }
     if config.objective == "segment" and config.postprocess and not labels.instances:
         segmenter = Segmenter(settings, networks, metadata, previous[0].segmenter if previous else None)
@@ -203,6 +202,11 @@ def build_package(
     if previous:
         tensors |= {PREVIOUS + name: tensor for name, tensor in previous[1].tensors().items()}
     return Packaged(settings, tensors, metadata)
+
+
+def as_part(package: Package) -> dict[str, Any]:
+    """Returns a package's configuration as a part of another's, which has no place for the part's metadata."""
+    return {**package.config, "learned_from": package.metadata.get("learned_from", {})}
 
 
 def named_tensors(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
@@ -223,10 +227,8 @@ def _choose_postprocessing(
         for position in fold.validation:
             voxels = data.read(data.cases[position])
             assert voxels.labels is not None
-            name = fold.name if len(segmenter.networks) > 1 else None
-            pairs.append(
-                (segmenter.segment(voxels, data.cases[position].name, fold=name).labels, voxels.labels)
-            )
+            found = segmenter.segment(voxels, data.cases[position].name, folds=[fold.name])
+            pairs.append((found.labels, voxels.labels))
     if not pairs:
         return None, []
     chosen, why = choose_postprocessing(pairs, segmenter.labels)
@@ -263,7 +265,9 @@ def _load(package: Package, settings: dict[str, Any], prefix: str) -> Segmenter:
     if members:
         return Segmenter(settings, {}, package.metadata, members=members)
     previous = _load(package, settings["previous"], prefix + PREVIOUS) if settings["previous"] else None
-    return Segmenter(settings, load_networks(package, settings, prefix), package.metadata, previous)
+    known = settings.get("learned_from", package.metadata.get("learned_from", {}))
+    metadata = {**package.metadata, "learned_from": known}
+    return Segmenter(settings, load_networks(package, settings, prefix), metadata, previous)
 
 
 def first_weights(package: Package, part: str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.segmentation.config import CONFIGURATIONS
-from tasks.segmentation.labels import IGNORE
+from tasks.segmentation.labels import IGNORE, Labels
 from tasks.segmentation.measures import confusion
 from tasks.segmentation.resample import classify
 from tasks.segmentation.scoring import scored, valid_voxels
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from tasks.segmentation.data.cases import SegmentationData
+    from tasks.segmentation.postprocess import Postprocessing
     from tasks.segmentation.segmenter import Segmenter
 
 
@@ -72,7 +73,7 @@ def compare(
         Single models first, then pairs, each from the simplest configuration to the most complex one.
     """
     candidates = candidates_of([segmenter.plan.configuration for segmenter in segmenters], names)
-    jobs = [(fold.name, data.cases[i]) for fold in data.folds for i in fold.test]
+    jobs = [(fold.name, data.cases[i]) for fold in data.folds for i in fold.validation]
     bar = progress.add_task("segmenting", total=len(jobs) * len(segmenters)) if progress else None
     labels = segmenters[0].labels
     for fold, case in jobs:
@@ -80,7 +81,7 @@ def compare(
         assert voxels.labels is not None, case.name
         probabilities = []
         for segmenter in segmenters:
-            found = segmenter.segment(voxels, case.name, fold=fold, keep_probabilities=True)
+            found = segmenter.segment(voxels, case.name, folds=[fold], keep_probabilities=True)
             assert found.probabilities is not None
             probabilities.append(found.probabilities)
             if progress and bar is not None:
@@ -89,12 +90,7 @@ def compare(
         for candidate in candidates:
             predicted = classify(np.mean([probabilities[i] for i in candidate.members], 0), labels)
             candidate.predictions.append(zlib.compress(predicted.tobytes(), 1))
-            candidate.cases.append(
-                [
-                    confusion(np.isin(voxels.labels, classes), np.isin(predicted, classes), valid).dice
-                    for _, classes in scored(data.labels)
-                ]
-            )
+            candidate.cases.append(_dice(predicted, voxels.labels, valid, data.labels))
     return candidates
 
 
@@ -116,7 +112,7 @@ def best_of(candidates: Sequence[Candidate]) -> Candidate:
 
 def held_out(candidate: Candidate, data: SegmentationData) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns prediction and truth ``(Z, Y, X)`` int16 of each case; outside the field of view truth is ``IGNORE``."""
-    cases = [data.cases[i] for fold in data.folds for i in fold.test]
+    cases = [data.cases[i] for fold in data.folds for i in fold.validation]
     pairs = []
     for case, stored in zip(cases, candidate.predictions, strict=True):
         voxels = data.read(case)
@@ -124,3 +120,19 @@ def held_out(candidate: Candidate, data: SegmentationData) -> list[tuple[np.ndar
         truth = voxels.labels if voxels.mask is None else np.where(voxels.mask, voxels.labels, IGNORE)
         pairs.append((np.frombuffer(zlib.decompress(stored), np.int16).reshape(truth.shape), truth))
     return pairs
+
+
+def dice_after(
+    chosen: Postprocessing, pairs: Sequence[tuple[np.ndarray, np.ndarray]], labels: Labels
+) -> float:
+    """Returns the mean Dice of the pairs of :func:`held_out` once the predictions are post-processed."""
+    cases = [_dice(chosen.apply(predicted), truth, truth != IGNORE, labels) for predicted, truth in pairs]
+    return Candidate("", (), cases).dice
+
+
+def _dice(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray, labels: Labels) -> list[float]:
+    """Returns the Dice of each target in a case."""
+    return [
+        confusion(np.isin(truth, classes), np.isin(predicted, classes), valid).dice
+        for _, classes in scored(labels)
+    ]

@@ -9,6 +9,7 @@ from core.track.package import Package
 from core.track.store import resolve_uri
 from tasks.segmentation.build import load_segmenter
 from tasks.segmentation.config import SegmentationConfig
+from tasks.segmentation.data.cases import SegmentationData
 from tasks.segmentation.prepare import Previous
 
 
@@ -31,27 +32,29 @@ def find_previous(task: Task, config: SegmentationConfig) -> tuple[Previous, Pac
     found = settings["plan"]["configuration"]
     if found != "3d_lowres":
         raise ConfigError(f"--plan.previous {where} is a {found} model; a cascade reads a 3d_lowres one")
-    folds = package.metadata["held_out"] if len(settings["folds"]) > 1 else {}
-    held_out = {case: fold for fold, cases in folds.items() for case in cases}
-    return Previous(
-        load_segmenter(package), held_out, package.metadata["sha256"]["weights.safetensors"]
-    ), package
+    return Previous(load_segmenter(package), package.metadata["sha256"]["weights.safetensors"]), package
 
 
-def check_same_data(previous: Previous, package: Package, channels: list[str], classes: list[str]) -> str:
+def check_same_data(previous: Previous, package: Package, data: SegmentationData) -> str:
     """Checks that a coarser model reads and names what the finer one does; returns what the user should know of it.
 
     Raises:
-        ConfigError: It does not.
+        ConfigError: It does not, or it learned from cases that the finer one is tested on.
     """
+    channels, classes = data.channels, [name for name, _ in data.labels.targets]
+    for position in sorted({i for fold in data.folds for i in (*fold.validation, *fold.test)}):
+        if previous.segmenter.knows(name := data.cases[position].name):
+            raise ConfigError(
+                f"--plan.previous {package.folder} learned from {name}, which is tested here; split the data as there"
+            )
     known = [name for name, _ in previous.segmenter.labels.targets]
     if package.config["channels"] != channels or known != classes:
         raise ConfigError(
             f"--plan.previous finds {', '.join(known)} in {', '.join(package.config['channels'])}; this data has "
             f"{', '.join(classes)} in {', '.join(channels)}"
         )
-    if previous.held_out:
-        return "each case's coarse segmentation is by the network of the fold that did not see it"
+    if not any(previous.segmenter.knows(case.name) for case in data.training):
+        return "each case's coarse segmentation is by the networks that did not learn from it"
     return (
         "the coarse segmentations of the training cases are by a network that learned from them, and better than those "
         "of new cases: train the 3d_lowres model with --data.folds 5"

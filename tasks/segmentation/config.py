@@ -69,8 +69,8 @@ class PlanConfig:
         previous: Trained 3d_lowres model for 3d_cascade_fullres.
         spacing: Spacing to work at, mm, first axis first, two numbers for images; by default the planner's.
         patch_size: Patch, voxels; by default the planner's. A network takes multiples of its strides.
-        batch_size: Patches in a batch; by default the planner's.
-        max_batch: Largest batch that is planned; presets plan batches of hundreds for small images.
+        max_batch: Largest batch that is planned; presets plan batches of hundreds for small images. One of your own is
+            --train.batch_size.
         normalisation: One scheme for each channel, or one for all: ct, zscore, rescale_to_0_1, rgb_to_0_1, none, or
             clahe (grey values standardised, contrast made even, gamma 1.2: for vessels). By default by the channels'
             names.
@@ -83,7 +83,6 @@ class PlanConfig:
     previous: str | None = None
     spacing: list[float] | None = None
     patch_size: list[int] | None = None
-    batch_size: int | None = None
     max_batch: int = 64
     normalisation: list[str] | None = None
 
@@ -365,3 +364,46 @@ class SegPredictConfig(InferenceConfig, PredictConfig):
     probabilities: bool = False
     overlay: bool = False
     spacing: list[float] | None = None
+
+
+@dataclass
+class PlanCommandConfig:
+    """Plans a data set.
+
+    Args:
+        data: Images and labels.
+        plan: Rules: preset (all of them, if it is not given), memory, spacing and normalisation.
+        output: Folder for dataset_fingerprint.json, the plans and plan.log.
+        fingerprint: dataset_fingerprint.json of nnU-Net, in place of data.
+        dataset: The dataset.json that belongs to it.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    output: str = "plans"
+    fingerprint: str | None = None
+    dataset: str | None = None
+    given: tuple[str, ...] = ()
+    """Keys that the user set; not an option itself, see :func:`core.parser.parse`."""
+
+
+@dataclass
+class BestConfig:
+    """Chooses among cross-validated models of the same data.
+
+    Args:
+        models: Models to choose from, each trained with equal --data.folds: runs' folders, packages' folders, or
+            models:/NAME/VERSION.
+        output: Folder for the package of the winner; predict takes it as --model.
+        tracking: MLflow tracking URI of the registry; by default MLFLOW_TRACKING_URI or a local sqlite file.
+        data: Images and labels; by default those of the training.
+        scoring: How the models are applied.
+    """
+
+    models: list[str] = field(default_factory=list)
+    output: str = "best"
+    tracking: str | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    scoring: SegScoringConfig = field(default_factory=SegScoringConfig)
+    given: tuple[str, ...] = ()
+    """Keys that the user set; not an option itself, see :func:`core.parser.parse`."""

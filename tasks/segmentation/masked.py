@@ -29,6 +29,10 @@ def block_mask(patch: Sequence[int], masked: MaskedConfig, rng: np.random.Genera
     Raises:
         ConfigError: Not one block would be masked.
     """
+    if masked.block < 1 or not 0 < masked.ratio < 1:
+        raise ConfigError(
+            f"--masked.block {masked.block} must be 1 or more, and --masked.ratio {masked.ratio} between 0 and 1"
+        )
     grid = [side // masked.block for side in patch]
     chosen = int(masked.ratio * np.prod(grid))
     if not chosen:

@@ -25,6 +25,7 @@ OPACITY = 0.4
 OVERVIEW = 800  # largest side of a whole image in a figure, pixels
 CROP = 4  # share of the shorter side that an enlarged part shows is 1 / CROP
 LEAST_CROP = 32  # pixels
+AXES = "zyx"  # of a file
 PANEL = 2.6  # width of a panel, inches
 
 
@@ -137,6 +138,8 @@ def views_of(scene: Scene) -> list[View]:
 def draw_scene(figure: Figure | SubFigure, scene: Scene, colours: np.ndarray) -> None:
     """Draws image, layers and errors beside each other, a row for each of :func:`views_of`.
 
+    Rows of a volume say where it is cut, ``z 17 of 35``: the axis of the file, and the slice counted from 1.
+
     Args:
         figure: Where.
         scene: What.
@@ -162,6 +165,9 @@ def draw_scene(figure: Figure | SubFigure, scene: Scene, colours: np.ndarray) ->
             axis.set_yticks([])
             if row == 0:
                 axis.set_title(caption, fontsize="small")
+        if not scene.flat:
+            count = scene.image.shape[1 + view.axis]
+            axes[row, 0].set_ylabel(f"{AXES[view.axis]} {view.index + 1} of {count}", fontsize="small")
     for view in views:
         if view.box is not None:
             top, left, side = (size / _step(scene, views[0]) for size in view.box)

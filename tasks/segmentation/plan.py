@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, DataError, SkipwayError
 from core.parser import parse
-from tasks.segmentation.config import DataConfig, PlanConfig
+from tasks.segmentation.config import PlanCommandConfig
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tasks.segmentation.data.cases import SegmentationData
     from tasks.segmentation.planning.fingerprint import Fingerprint
     from tasks.segmentation.planning.planner import Plans
 
@@ -22,27 +25,7 @@ EXAMPLES = """Examples:
   python -m tasks.segmentation.plan --data.path Dataset004_Hippocampus
   python -m tasks.segmentation.plan --data.path Dataset004_Hippocampus --plan.preset resenc_l --plan.memory 16
   python -m tasks.segmentation.plan --fingerprint dataset_fingerprint.json --dataset dataset.json"""
-TRAINING_ONLY = ("configuration", "file", "previous", "patch_size", "batch_size", "max_batch")
-
-
-@dataclass
-class PlanCommandConfig:
-    """Plans a data set.
-
-    Args:
-        data: Images and labels.
-        plan: Rules: preset (all of them, if it is not given), memory, spacing and normalisation.
-        output: Folder for dataset_fingerprint.json, the plans and plan.log.
-        fingerprint: dataset_fingerprint.json of nnU-Net, in place of data.
-        dataset: The dataset.json that belongs to it.
-    """
-
-    data: DataConfig = field(default_factory=DataConfig)
-    plan: PlanConfig = field(default_factory=PlanConfig)
-    output: str = "plans"
-    fingerprint: str | None = None
-    dataset: str | None = None
-    given: tuple[str, ...] = ()
+TRAINING_ONLY = ("configuration", "file", "previous", "patch_size", "max_batch")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,26 +57,17 @@ def run(config: PlanCommandConfig) -> int:
         ConfigError: Options do not fit each other.
         DataError: The data cannot be used.
     """
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
+    from core.commands.results import make_console
     from core.files import make_folder
-    from tasks.segmentation.planning.nnunet_json import write_plans
+    from tasks.segmentation.planning.choose import asked_spacing
     from tasks.segmentation.planning.planner import make_plans
     from tasks.segmentation.planning.presets import PRESETS
-    from tasks.segmentation.planning.topology import times
 
-    if wrong := [option for option in TRAINING_ONLY if f"plan.{option}" in config.given]:
-        raise ConfigError(f"--plan.{wrong[0]} is an option of training, not of planning; leave it off")
-    if config.plan.memory is not None and config.plan.memory <= 0:
-        raise ConfigError("--plan.memory must be above 0")
-    if (config.fingerprint is None) != (config.dataset is None):
-        raise ConfigError("--fingerprint and --dataset belong together: give both, or --data.path")
-    if (spacing := config.plan.spacing) and (len(spacing) != 3 or min(spacing) <= 0):
-        raise ConfigError("--plan.spacing takes three numbers above 0, first axis of the files first")
+    _check(config)
     output = make_folder(Path(config.output), "--output")
-    fingerprint, facts = _of_files(config) if config.fingerprint else _of_data(config, output)
+    data = None if config.fingerprint else _load(config)
+    fingerprint, facts = _of_files(config) if data is None else _of_data(data)
+    spacing = asked_spacing(config.plan.spacing, fingerprint.flat)
     plans: list[Plans] = []
     start = time.perf_counter()
     for preset in [config.plan.preset] if "plan.preset" in config.given else PRESETS:
@@ -102,22 +76,13 @@ def run(config: PlanCommandConfig) -> int:
                 fingerprint,
                 preset=preset,
                 memory=config.plan.memory,
-                spacing=config.plan.spacing,
+                spacing=spacing,
                 normalisation=config.plan.normalisation,
                 **facts,
             )
         )
     took = 1000 * (time.perf_counter() - start)
 
-    table = Table(title=facts["name"], box=SIMPLE)
-    for column in ("preset", "configuration", "spacing, mm", "patch", "batch", "stages"):
-        table.add_column(column, no_wrap=True)
-    for each in plans:
-        for name, plan in each.configurations.items():
-            rounded = times([float(f"{mm:.3g}") for mm in plan.spacing])
-            size = (str(plan.batch_size), str(len(plan.strides)))
-            table.add_row(each.preset, name, rounded, times(plan.patch_size), *size)
-        table.add_section()
     lines = [line for each in plans for line in (f"{each.plans_name}:", *(f"  {why}" for why in each.why))]
     count = sum(len(each.configurations) for each in plans)
     largest = max(plan.batch_size for each in plans for plan in each.configurations.values())
@@ -125,32 +90,94 @@ def run(config: PlanCommandConfig) -> int:
         lines.append(
             f"batches up to {largest}: training caps them at --plan.max_batch {config.plan.max_batch}"
         )
-    console = Console()
-    console.print(table)
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console = make_console()
+    try:
+        _write(output, fingerprint, plans, lines, data if config.data.folds else None)
+    finally:
+        # What was planned is shown even where it cannot be written.
+        console.print(_table(facts["name"], plans))
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
     console.print(
         f"{count} configuration{'s' * (count > 1)} planned in {took:.1f} ms; written to {output}",
+        markup=False,
         soft_wrap=True,
     )
-
-    (output / "dataset_fingerprint.json").write_text(json.dumps(fingerprint.to_json(), indent=4) + "\n")
-    (output / "plan.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for each in plans:
-        write_plans(each, output / f"{each.plans_name}.json")
     return 0
 
 
-def _of_data(config: PlanCommandConfig, output: Path) -> tuple[Fingerprint, dict[str, Any]]:
-    """Looks at the data, and writes its folds; returns the fingerprint and what else the planner asks for."""
-    from tasks.segmentation.data.load import load_data
+def _check(config: PlanCommandConfig) -> None:
+    if wrong := [option for option in TRAINING_ONLY if f"plan.{option}" in config.given]:
+        raise ConfigError(f"--plan.{wrong[0]} is an option of training, not of planning; leave it off")
+    if config.plan.memory is not None and not 0 < config.plan.memory < math.inf:
+        raise ConfigError("--plan.memory must be above 0, and finite")
+    if not all(0 < mm < math.inf for mm in config.plan.spacing or []):
+        raise ConfigError("--plan.spacing must be above 0, and finite")
+    if (config.fingerprint is None) != (config.dataset is None):
+        raise ConfigError("--fingerprint and --dataset belong together: give both, or --data.path")
+    of_data = [option for option in config.given if option.startswith("data.")]
+    if config.fingerprint and of_data:
+        raise ConfigError(f"--fingerprint stands in place of data; leave it or --{of_data[0]} off")
+
+
+def _table(name: str, plans: list[Plans]) -> Table:
+    """Draws a row for each configuration, in the 80 columns of a terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(name), box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("preset", "configuration", "spacing, mm", "patch", "batch", "stages"):
+        table.add_column(column, no_wrap=True)
+    for each in plans:
+        for configuration, plan in each.configurations.items():
+            spacing = "x".join(f"{mm:.3g}" for mm in plan.spacing)
+            sizes = ("x".join(map(str, plan.patch_size)), str(plan.batch_size), str(len(plan.strides)))
+            table.add_row(each.preset, configuration, spacing, *sizes)
+    return table
+
+
+def _write(
+    output: Path,
+    fingerprint: Fingerprint,
+    plans: list[Plans],
+    lines: list[str],
+    data: SegmentationData | None,
+) -> None:
+    """Writes all files; those of the folds too where data are given.
+
+    Raises:
+        ConfigError: They cannot be written, or nnU-Net lacks what they would name.
+    """
+    from core.track.folder import write_atomic
     from tasks.segmentation.data.split import write_splits
-    from tasks.segmentation.planning.choose import count_labels, fingerprint_of
+    from tasks.segmentation.planning.nnunet_json import write_plans
+
+    try:
+        write_atomic(output / "dataset_fingerprint.json", json.dumps(fingerprint.to_json(), indent=4) + "\n")
+        write_atomic(output / "plan.log", "\n".join(lines) + "\n")
+        if data is not None:
+            write_splits(data.folds, data.cases, output / "splits_final.json")
+        for each in plans:
+            write_plans(each, output / f"{each.plans_name}.json")
+    except OSError as error:
+        raise ConfigError(
+            f"--output {output}: {error.filename2 or error.filename or 'a file'} cannot be written"
+            f" ({error.strerror}); choose another folder"
+        ) from None
+
+
+def _load(config: PlanCommandConfig) -> SegmentationData:
+    from tasks.segmentation.data.load import load_data
 
     data = load_data(config.data)
     for note in data.notes:
         print(note)
-    if config.data.folds:
-        write_splits(data.folds, data.cases, output / "splits_final.json")
+    return data
+
+
+def _of_data(data: SegmentationData) -> tuple[Fingerprint, dict[str, Any]]:
+    """Returns the fingerprint and what else the planner asks for."""
+    from tasks.segmentation.planning.choose import count_labels, fingerprint_of
+
     return fingerprint_of(data), {
         "labels_count": count_labels(data.labels),
         "channels": data.channels,
@@ -169,19 +196,37 @@ def _of_files(config: PlanCommandConfig) -> tuple[Fingerprint, dict[str, Any]]:
     try:
         names = stored.get("channel_names") or stored["modality"]
         facts = {
-            "labels_count": len(stored["labels"]),
-            "channels": [names[key] for key in sorted(names, key=int)],
-            "name": stored.get("name") or path.absolute().parent.name,
-            "training_cases": stored["numTraining"],
-            "reader": stored.get("overwrite_image_reader_writer") or _reader(stored["file_ending"], flat),
+            "labels_count": len(_typed(stored, "labels", dict)),
+            "channels": [str(names[key]) for key in sorted(names.keys(), key=int)],
+            "name": str(stored.get("name") or path.absolute().parent.name),
+            "training_cases": _typed(stored, "numTraining", int),
+            "reader": str(
+                stored.get("overwrite_image_reader_writer")
+                or _reader(_typed(stored, "file_ending", str), flat)
+            ),
         }
+        if facts["training_cases"] < 1:
+            raise ValueError(f"numTraining is {facts['training_cases']}")
     except KeyError as error:
         raise DataError(f"{path}: {error} is missing; it should be the dataset.json of nnU-Net v2") from None
+    except AttributeError:
+        raise DataError(f"{path}: channel_names is no JSON object of numbers and names") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: {error}; it should be the dataset.json of nnU-Net v2") from None
     if len(facts["channels"]) != len(fingerprint.intensities):
         raise DataError(
             f"{path} names {len(facts['channels'])} channels, and the fingerprint has {len(fingerprint.intensities)}"
         )
     return fingerprint, facts
+
+
+def _typed(stored: dict[str, Any], key: str, kind: type) -> Any:
+    value = stored[key]
+    # In Python, true is an integer.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        words = {dict: "an object", int: "a whole number", str: "a string"}
+        raise TypeError(f"{key} is {value!r} and not {words[kind]}")
+    return value
 
 
 def _reader(ending: str, flat: bool) -> str:

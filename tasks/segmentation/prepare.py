@@ -7,14 +7,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import psutil
 from rich.progress import track
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.files import make_folder
 from tasks.segmentation.data.cases import Case, SegmentationData
 from tasks.segmentation.frame import Frame
@@ -40,16 +41,14 @@ _STEPS = (
 
 @dataclasses.dataclass
 class Previous:
-    """A coarser model whose segmentation is read too, and which of its networks has not seen a case.
+    """A coarser model whose segmentation is read too.
 
     Attributes:
         segmenter: The model.
-        held_out: Name of the fold whose network has not seen the case, by the case's name.
         weights: SHA-256 of its weights.
     """
 
     segmenter: Segmenter
-    held_out: Mapping[str, str]
     weights: str
 
 
@@ -99,7 +98,7 @@ def _prepare(data: SegmentationData, case: Case, plan: Plan, previous: Previous 
     voxels = data.read(case)
     prepared = preprocess(voxels, plan, case.name)
     if previous is not None:
-        coarse = previous.segmenter.segment(voxels, case.name, fold=previous.held_out.get(case.name))
+        coarse = previous.segmenter.segment(voxels, case.name, previous.segmenter.unseen(case.name))
         more = previous_channels(coarse.labels, prepared.frame, plan)
         prepared = dataclasses.replace(prepared, image=np.concatenate([prepared.image, more]))
     return prepared
@@ -136,6 +135,20 @@ def _key(case: Case, data: SegmentationData, plan: Plan, previous: Previous | No
 def _store(prepared: Prepared, place: Path) -> None:
     temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _write(prepared, temporary)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ConfigError(
+            f"--data.cache {place.parent} cannot be written ({error.strerror}); choose another"
+        ) from None
+    try:
+        temporary.rename(place)
+    except OSError:  # another run was faster
+        shutil.rmtree(temporary)
+
+
+def _write(prepared: Prepared, temporary: Path) -> None:
     temporary.mkdir()
     for name in ("image", "labels", "mask"):
         array = getattr(prepared, name)
@@ -143,10 +156,6 @@ def _store(prepared: Prepared, place: Path) -> None:
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
     np.savez(temporary / "foreground.npz", **{str(k): v for k, v in prepared.foreground.items()})  # type: ignore[arg-type]
     (temporary / "frame.json").write_text(json.dumps(dataclasses.asdict(prepared.frame)), encoding="utf-8")
-    try:
-        temporary.rename(place)
-    except OSError:  # another run was faster
-        shutil.rmtree(temporary)
 
 
 def _load(place: Path) -> Prepared:
@@ -155,10 +164,12 @@ def _load(place: Path) -> Prepared:
             name: np.load(place / f"{name}.npy", mmap_mode="r") if (place / f"{name}.npy").exists() else None
             for name in ("image", "labels", "mask")
         }
-        with np.load(place / "foreground.npz") as stored:
+        with (place / "foreground.npz").open("rb") as file, np.load(file) as stored:
             foreground = {int(name): stored[name] for name in stored.files}
         stored_frame = json.loads((place / "frame.json").read_text(encoding="utf-8"))
         frame = Frame(**{name: tuples(value) for name, value in stored_frame.items()})
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{place} is damaged ({error}); delete this folder, it is made again") from None
+    if arrays["image"] is None:
+        raise DataError(f"{place} is damaged (image.npy is missing); delete this folder, it is made again")
     return Prepared(**arrays, foreground=foreground, frame=frame)  # type: ignore[arg-type]

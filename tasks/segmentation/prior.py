@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.segmentation.data.cases import Case, Voxels
-from tasks.segmentation.labels import Labels
+from tasks.segmentation.labels import IGNORE, Labels
 from tasks.segmentation.measures import confusion
 
 SIDE = 128
@@ -59,13 +59,15 @@ def learn_prior(cases: Sequence[Case], read: Callable[[Case], Voxels], labels: L
     """
     median = np.median([case.geometry.shape for case in cases], axis=0)
     shape = np.maximum(1, np.round(median * min(1.0, SIDE / median.max()))).astype(int)
-    total = np.zeros((labels.outputs, *shape), np.float32)
+    total, counted = np.zeros((labels.outputs, *shape), np.float32), np.full(shape, 1e-6, np.float32)
     for case in cases:
         classes = _classes(read(case))
         # Every second, third, ... voxel is enough for a much coarser map, and cheap.
         steps = [max(1, n // (2 * m)) for n, m in zip(classes.shape, shape, strict=True)]
-        total += _stretched(_maps(classes[tuple(slice(None, None, step) for step in steps)], labels), shape)
-    priors = [Prior(total / len(cases), labels, weight) for weight in WEIGHTS]
+        fewer = classes[tuple(slice(None, None, step) for step in steps)]
+        total += _stretched(_maps(fewer, labels), shape)
+        counted += _stretched((fewer != IGNORE)[None], shape)[0]
+    priors = [Prior(total / counted, labels, weight) for weight in WEIGHTS]
     dice = np.zeros(len(priors))
     for case in cases[:: -(-len(cases) // WEIGHED_ON)]:
         truth = _classes(read(case))
@@ -75,13 +77,14 @@ def learn_prior(cases: Sequence[Case], read: Callable[[Case], Voxels], labels: L
 
 
 def _classes(voxels: Voxels) -> np.ndarray:
+    """The label map, with ``IGNORE`` outside of the field of view too."""
     assert voxels.labels is not None
-    return voxels.labels
+    return voxels.labels if voxels.mask is None else np.where(voxels.mask, voxels.labels, np.int16(IGNORE))
 
 
 def _mean_dice(truth: np.ndarray, classes: np.ndarray, labels: Labels) -> float:
     pairs = zip(labels.region_maps(truth), labels.region_maps(classes), strict=True)
-    return float(np.nan_to_num([confusion(*pair).dice for pair in pairs]).mean())
+    return float(np.nan_to_num([confusion(*pair, truth != IGNORE).dice for pair in pairs]).mean())
 
 
 def _maps(classes: np.ndarray, labels: Labels) -> np.ndarray:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from core.errors import ConfigError
 from tasks.segmentation.config import SegPredictConfig
+from tasks.segmentation.data import pictures
 from tasks.segmentation.data.cases import Geometry, Voxels
-from tasks.segmentation.data.place import replace_file
-from tasks.segmentation.data.volumes import VOLUME_ENDINGS, stem, write_labels
+from tasks.segmentation.data.place import ending_of, replace_file
+from tasks.segmentation.data.volumes import FORMATS, VOLUME_ENDINGS, stem, write_labels
 from tasks.segmentation.labels import Labels
 from tasks.segmentation.segmenter import Segmentation
 
@@ -49,6 +51,22 @@ def stored_labels(found: Segmentation, labels: Labels) -> np.ndarray:
     if found.objects is None:
         return labels.to_file(found.labels)
     return found.objects.astype(np.uint16 if found.objects.max() < 65536 else np.uint32)
+
+
+def check_place(place: Path, geometry: Geometry) -> None:
+    """Raises ``ConfigError`` if the format of a label file cannot hold a case, before the work is done.
+
+    Args:
+        place: The file that the user named; its ending is a known one.
+        geometry: Of the case.
+    """
+    ending, slices = ending_of(place), geometry.shape[0]
+    if FORMATS[ending] is not pictures:
+        return
+    if slices > 1:
+        raise ConfigError(f"--output {place}: a volume of {slices} slices is no picture; use .nii.gz or .tif")
+    if ending in (*pictures.LOSSY, ".webp", ".gif"):
+        raise ConfigError(f"--output {place}: labels do not survive {ending}; use .png")
 
 
 def write_results(

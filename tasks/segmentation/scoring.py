@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from core.errors import DataError
 from core.task import Evaluation
-from tasks.segmentation.config import InferenceConfig, SegScoringConfig
+from tasks.segmentation.checks import apply_options, check_fits
+from tasks.segmentation.config import SegScoringConfig
 from tasks.segmentation.data.cases import Case, Fold, SegmentationData, Voxels
 from tasks.segmentation.labels import IGNORE, Labels
 from tasks.segmentation.measures import (
+    IOUS,
     Confusion,
     confusion,
     instance_f1,
@@ -29,7 +30,15 @@ from tasks.segmentation.segmenter import Segmentation, Segmenter
 
 VOXELS = 20_000_000
 """Most voxels that a curve is made of; of more, every second, third, ... is taken."""
-
+POOLED = {
+    "f1": "F1",
+    "se": "sensitivity",
+    "sp": "specificity",
+    "ac": "accuracy",
+    "auc": "AUC",
+    "jaccard": "Jaccard",
+}
+"""Metrics over the voxels of all cases, where there is one target, in words."""
 
 Method = Callable[[Voxels, str], Segmentation]
 """Segments a case of a name without looking at its labels. Its probabilities may be any scores that rise with them."""
@@ -38,54 +47,34 @@ Method = Callable[[Voxels, str], Segmentation]
 def score_segmenter(segmenter: Segmenter, config: Any, data: SegmentationData) -> Evaluation:
     """Scores a trained model.
 
-    With folds, each fold's network segments the fold's own test cases; all of them together segment other data. The
-    metrics are shares, distances mm (pixels in images), see :func:`score`.
+    A case is segmented by the networks that did not learn from it: in cross-validation by that of its fold, and all of
+    them together segment other data. Cases are known by their names. The metrics are shares, distances mm (pixels in
+    images), see :func:`score`.
 
     Raises:
-        DataError: The data have other classes or another number of channels than the model.
+        DataError: The data have other classes or channels than the model.
     """
-    check_fits(segmenter, data)
+    matched = check_fits(segmenter, data)
     apply_options(segmenter, config.scoring)
-    own = _knows_folds(segmenter, data)
     wants_scores = len(scored(data.labels)) == 1
 
-    def methods(fold: Fold) -> Method:
-        def segment(voxels: Voxels, name: str) -> Segmentation:
-            which = fold.name if own else None
-            return segmenter.segment(voxels, name, fold=which, keep_probabilities=wants_scores)
+    def segment(voxels: Voxels, name: str) -> Segmentation:
+        folds = segmenter.unseen(name) or None  # members without a fold in common
+        return segmenter.segment(voxels, name, folds=folds, keep_probabilities=wants_scores)
 
-        return segment
-
-    result = score(methods, data, config.scoring, "segmenting")
+    result = score(lambda fold: segment, data, config.scoring, "segmenting")
+    result.notes += matched
+    known = [
+        case.name
+        for fold in data.folds
+        for case in (data.cases[i] for i in fold.test)
+        if segmenter.knows(case.name)
+    ]
+    if known:
+        result.notes.append(f"{len(known)} test cases have names of training cases, such as {known[0]}")
     mirrored = "averaged over mirrored images" if segmenter.mirrors else "without mirrored images"
     result.notes.append(f"segmented {mirrored} (--scoring.mirror {config.scoring.mirror})")
     return result
-
-
-def _knows_folds(segmenter: Segmenter, data: SegmentationData) -> bool:
-    """Whether each fold of the data has a network of its own."""
-    models = segmenter.members or [segmenter]
-    return all(len(m.networks) > 1 and all(f.name in m.networks for f in data.folds) for m in models)
-
-
-def apply_options(segmenter: Segmenter, options: InferenceConfig) -> None:
-    """Tells a segmenter how to apply its networks."""
-    segmenter.step, segmenter.mirror, segmenter.batch = options.step, options.mirror, options.batch
-
-
-def check_fits(segmenter: Segmenter, data: SegmentationData) -> None:
-    """Raises ``DataError`` if a model and data cannot mean the same."""
-    ours, theirs = segmenter.labels, data.labels
-    if len(segmenter.channels) != len(data.channels):
-        raise DataError(
-            f"{data.name}: images of {len(data.channels)} channel(s), but the model reads {len(segmenter.channels)}"
-            f" ({', '.join(segmenter.channels)}); choose some with --data.channels"
-        )
-    if len(ours.names) != len(theirs.names) or ours.instances != theirs.instances:
-        raise DataError(
-            f"{data.name}: the labels are {_meaning(theirs)}, but the model knows {_meaning(ours)}; score it on data"
-            " with these"
-        )
 
 
 def scored(labels: Labels) -> list[tuple[str, tuple[int, ...]]]:
@@ -101,7 +90,7 @@ def score(
     Voxels outside the field of view, and those that the labels ignore, count for nothing. The metrics:
 
     - ``dice``, ``iou``, ``hd95``, ``surface_dice``: of each target the mean over the cases that have a value, and
-      of these the mean; ``<target>/dice`` and so on of each target. A target that a case has not, and
+      of these the mean; ``<target>/dice`` and so on of each of several targets. A target that a case has not, and
       that was not found, has no value. A distance from or to nothing is infinite and has no value either.
     - ``f1``, ``se``, ``sp``, ``ac``, ``jaccard``, ``auc``: over the voxels of all cases, where there is one
       target (arXiv:1802.06955).
@@ -144,7 +133,7 @@ def score(
         if outputs.curve is not None:
             metrics["auc"] = outputs.curve.area
     kept = {name: value for name, value in metrics.items() if name == "dice" or math.isfinite(value)}
-    return Evaluation(kept, frame, outputs, _notes(frame))
+    return Evaluation(kept, frame, outputs, [*_summary(kept, data, scoring), *_notes(frame)])
 
 
 def _jobs(methods: Callable[[Fold], Method], data: SegmentationData) -> Iterator[tuple[Fold, Case, Method]]:
@@ -210,7 +199,7 @@ def means(frame: pd.DataFrame, data: SegmentationData) -> dict[str, float]:
     metrics = {name: float(by_class[name].mean()) for name in measures}
     if data.labels.instances:
         metrics |= {name: float(frame[name].mean()) for name in ("instance_f1", "instance_ap")}
-    for target, values in by_class.iterrows():
+    for target, values in by_class.iterrows() if len(by_class) > 1 else ():
         metrics |= {f"{target}/{name}": float(values[name]) for name in measures}
     if len(data.folds) > 1:
         folds = frame.groupby(["fold", "class"], sort=False)["dice"].mean().groupby("fold", sort=False).mean()
@@ -229,6 +218,26 @@ def _pooled(counts: Confusion) -> dict[str, float]:
     }
 
 
+def counted(data: SegmentationData) -> str:
+    """Says what is counted: ``pixels``, ``voxels``, and whether it is inside a field of view."""
+    masked = any(data.cases[i].mask is not None for fold in data.folds for i in fold.test)
+    return ("pixels" if data.flat else "voxels") + " inside the field of view" * masked
+
+
+def _summary(metrics: dict[str, float], data: SegmentationData, scoring: SegScoringConfig) -> list[str]:
+    """Says in words what the table of results, which shows Dice alone, leaves out."""
+    lines = []
+    if "instance_f1" in metrics:
+        lines.append(
+            f"objects at IoU {scoring.iou:g}: F1 {metrics['instance_f1']:.3f}; "
+            f"AP {metrics['instance_ap']:.3f} over IoU {IOUS[0]:g} to {IOUS[-1]:g}"
+        )
+    known = [f"{words} {metrics[name]:.3f}" for name, words in POOLED.items() if name in metrics]
+    if known:
+        lines.append(f"{', '.join(known)} over all {counted(data)}")
+    return lines
+
+
 def _notes(frame: pd.DataFrame) -> list[str]:
     notes = []
     for name, rows in frame.groupby("class", sort=False):
@@ -244,8 +253,3 @@ def _notes(frame: pd.DataFrame) -> list[str]:
                 " infinite and left out of its mean"
             )
     return notes
-
-
-def _meaning(labels: Labels) -> str:
-    names: Sequence[str] = labels.names
-    return "numbers of objects" if labels.instances else f"{len(names)} classes ({', '.join(names)})"

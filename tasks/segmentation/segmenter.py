@@ -86,14 +86,29 @@ class Segmenter:
         self.previous = previous
         self.members = list(members)
         self.step, self.mirror, self.batch = 0.5, "auto", 2
+        self._seen = {name: frozenset(cases) for name, cases in metadata.get("learned_from", {}).items()}
+
+    def unseen(self, name: str) -> list[str]:
+        """Returns the networks that did not learn from a case of this name; all of them, if none is left."""
+        if self.members:
+            known = [set(member.unseen(name)) for member in self.members]
+            return [network for network in self.members[0].networks if all(network in each for each in known)]
+        left = [network for network in self.networks if name not in self._seen.get(network, ())]
+        return left or list(self.networks)
+
+    def knows(self, name: str) -> bool:
+        """Whether every network, or every one of a member, learned from a case of this name."""
+        if self.members:
+            return any(member.knows(name) for member in self.members)
+        return bool(self.networks) and all(name in self._seen.get(network, ()) for network in self.networks)
 
     @property
     def mirrors(self) -> bool:
         """Whether mirrored inputs are averaged over."""
         return self.mirror == "yes" or (self.mirror == "auto" and self.device.type == "cuda")
 
-    def prepare(self, voxels: Voxels, name: str, fold: str | None = None) -> Prepared:
-        """Prepares a case, with the result of the coarser model among its channels.
+    def prepare(self, voxels: Voxels, name: str) -> Prepared:
+        """Prepares a case, with the result among its channels of those coarser networks that have not seen it.
 
         Raises:
             DataError: The case does not fit the model; see :func:`tasks.segmentation.preprocess.preprocess`.
@@ -102,22 +117,23 @@ class Segmenter:
         prepared = preprocess(bare, self.plan, name)
         if self.previous:
             self._pass_options(self.previous)
-            known = fold if fold in self.previous.networks else None
-            coarse = self.previous.segment(voxels, name, known).labels
+            coarse = self.previous.segment(voxels, name, self.previous.unseen(name)).labels
             further = previous_channels(coarse, prepared.frame, self.plan)
             prepared.image = np.concatenate([prepared.image, further])
         return prepared
 
     @torch.inference_mode()
-    def logits(self, prepared: Prepared, fold: str | None = None, progress: Progress | None = None) -> Tensor:
+    def logits(
+        self, prepared: Prepared, folds: Sequence[str] | None = None, progress: Progress | None = None
+    ) -> Tensor:
         """Returns the logits of a prepared case, ``(outputs, *prepared.frame.new_shape)`` float32 on the CPU.
 
         Args:
             prepared: The case, by :meth:`prepare`.
-            fold: Network to ask; the mean of all when not given.
+            folds: Networks whose mean is asked for; all when not given.
             progress: Told how many windows of all networks are done.
         """
-        asked = list(self.networks.values()) if fold is None else [self.networks[fold]]
+        asked = [self.networks[fold] for fold in (self.networks if folds is None else folds)]
         image = torch.from_numpy(prepared.image)
         total: Tensor | None = None
         for index, network in enumerate(asked):
@@ -140,7 +156,7 @@ class Segmenter:
         self,
         voxels: Voxels,
         name: str,
-        fold: str | None = None,
+        folds: Sequence[str] | None = None,
         progress: Progress | None = None,
         keep_probabilities: bool = False,
     ) -> Segmentation:
@@ -149,7 +165,7 @@ class Segmenter:
         Args:
             voxels: As in its files. Outside of its field of view everything is background.
             name: Of the case, for messages.
-            fold: Network to ask; the mean of all when not given.
+            folds: Networks whose mean is asked for; all when not given.
             progress: Told how many windows are done; it starts anew with each member of an ensemble.
             keep_probabilities: Also return the probabilities, which take the memory of one float volume each.
 
@@ -158,10 +174,10 @@ class Segmenter:
         """
         probabilities: np.ndarray | None = None
         if keep_probabilities or self.members or self.labels.instances:
-            probabilities = self.probabilities(voxels, name, fold, progress)
+            probabilities = self.probabilities(voxels, name, folds, progress)
             labels = classify(probabilities, self.labels)
         else:
-            frame, logits = self._predict(voxels, name, fold, progress)
+            frame, logits = self._predict(voxels, name, folds, progress)
             labels = resample_argmax(logits, frame, self.labels)
             if voxels.mask is not None:
                 labels[~voxels.mask] = 0
@@ -174,18 +190,22 @@ class Segmenter:
         )
 
     def probabilities(
-        self, voxels: Voxels, name: str, fold: str | None = None, progress: Progress | None = None
+        self,
+        voxels: Voxels,
+        name: str,
+        folds: Sequence[str] | None = None,
+        progress: Progress | None = None,
     ) -> np.ndarray:
         """Returns ``(outputs, Z, Y, X)`` float32 as in the file, the mean over the members of an ensemble."""
         if self.members:
             total: np.ndarray | None = None
             for member in self.members:
                 self._pass_options(member)
-                part = member.probabilities(voxels, name, fold, progress)
+                part = member.probabilities(voxels, name, folds, progress)
                 total = part if total is None else np.add(total, part, out=total)
             assert total is not None
             return np.divide(total, len(self.members), out=total)
-        frame, logits = self._predict(voxels, name, fold, progress)
+        frame, logits = self._predict(voxels, name, folds, progress)
         result = resample_probabilities(logits, frame, self.labels)
         if voxels.mask is not None:
             result[:, ~voxels.mask] = 0
@@ -197,11 +217,11 @@ class Segmenter:
         other.step, other.mirror, other.batch = self.step, self.mirror, self.batch
 
     def _predict(
-        self, voxels: Voxels, name: str, fold: str | None, progress: Progress | None
+        self, voxels: Voxels, name: str, folds: Sequence[str] | None, progress: Progress | None
     ) -> tuple[Frame, Tensor]:
         # The prepared image is given up here, before anything of the file's size is made.
-        prepared = self.prepare(voxels, name, fold)
-        return prepared.frame, self.logits(prepared, fold, progress)
+        prepared = self.prepare(voxels, name)
+        return prepared.frame, self.logits(prepared, folds, progress)
 
 
 def _of_several(progress: Progress, index: int, count: int, done: int, total: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from core.data.images.files import Picture, write_picture
 from core.errors import ConfigError, SkipwayError
 from core.files import make_folder
+from tasks.segmentation.checks import apply_options
 from tasks.segmentation.config import SegPredictConfig
 from tasks.segmentation.data.cases import FLAT, Geometry
 from tasks.segmentation.data.layouts import find_inputs, other_files
@@ -22,8 +24,7 @@ from tasks.segmentation.data.place import ending_of
 from tasks.segmentation.data.volumes import label_ending, stem, write_labels
 from tasks.segmentation.inputs import COLUMN, ENDING, chosen_channels, read_rows, read_voxels
 from tasks.segmentation.planning.plan import Plan
-from tasks.segmentation.results import describe, result_files, stored_labels, write_results
-from tasks.segmentation.scoring import apply_options
+from tasks.segmentation.results import check_place, describe, result_files, stored_labels, write_results
 from tasks.segmentation.segmenter import Segmenter
 
 __all__ = ["default_output", "example_request", "predict_files", "read_rows", "serve_frame"]
@@ -67,14 +68,14 @@ def predict_files(segmenter: Segmenter, config: SegPredictConfig) -> list[str]:
         One line for each case that could not be used; with ``strict`` the first one is raised instead.
 
     Raises:
-        ConfigError: An option is wrong, or the output cannot be written where it should be.
+        ConfigError: An option is wrong, or the output cannot be written where, or as what, it should be.
         DataError: The file cannot be used, or the folder holds no image.
     """
     assert config.input is not None and config.output is not None
     source, target = Path(config.input), Path(config.output)
     chosen = chosen_channels(segmenter.metadata)
     spacing = _spacing(config.spacing)
-    apply_options(segmenter, config)
+    apply_options(segmenter, config, prefix="")
     cases = find_inputs(source, None if chosen else len(segmenter.channels))
     into_folder = source.is_dir() or target.is_dir() or not ending_of(target)
     if source.is_dir() and target.is_file():
@@ -98,14 +99,19 @@ def predict_files(segmenter: Segmenter, config: SegPredictConfig) -> list[str]:
                     if path.exists() and (hit := taken.get(_identity(path))):
                         raise ConfigError(f"{path} would replace the input {hit.name}; name another --output")
                 voxels = read_voxels(paths, name, segmenter.channels, chosen, spacing)
+                if not into_folder:
+                    check_place(place, voxels.geometry)
                 found = segmenter.segment(
                     voxels, name, progress=show, keep_probabilities=config.probabilities
                 )
                 write_results(place, voxels, found, segmenter.labels, config)
             except SkipwayError as error:
-                if config.strict or not source.is_dir():
+                if not source.is_dir():
                     raise
-                failures.append(str(error) if name in str(error) else f"{name}: {error}")
+                said = _naming(paths, name, str(error))
+                if config.strict:
+                    raise type(error)(said) from error
+                failures.append(said)
                 continue
             said = describe(found, voxels.geometry, segmenter.labels, spacing)
             first, *others = result_files(place, config)
@@ -168,6 +174,13 @@ def _spacing(given: list[float] | None) -> list[float] | None:
     if given is not None and (len(given) != 3 or not all(0 < size < math.inf for size in given)):
         raise ConfigError(f"--spacing {given} must be three sizes in mm, such as [2.5, 0.8, 0.8]")
     return given
+
+
+def _naming(paths: Sequence[Path], name: str, error: str) -> str:
+    """Returns an error with the path of its file in front, in place of the case's name."""
+    if any(str(path) in error for path in paths):
+        return error
+    return f"{paths[0]}: {error.removeprefix(f'{name}: ')}"
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -41,6 +41,10 @@ class Segmentation(Task):
         "organs": "made volumes of two organs in an nnU-Net folder; the same holds",
         "folder": "your images or volumes: nnU-Net, Decathlon, DRIVE, or folders of images and labels",
     }
+    more_commands = {  # noqa: RUF012
+        "plan": "plans of nnU-Net for a data set, and why",
+        "best": "the best of cross-validated models and their pairs",
+    }
     examples = {  # noqa: RUF012
         "train": [
             "python -m tasks.segmentation.train",
@@ -60,6 +64,10 @@ class Segmentation(Task):
             "python -m tasks.segmentation.predict --input images --output masks --overlay",
         ],
         "export": ["python -m tasks.segmentation.export --format onnx --output export"],
+        "plan": ["python -m tasks.segmentation.plan --data.path Dataset004_Hippocampus"],
+        "best": [
+            "python -m tasks.segmentation.best --models '[runs/segmentation/A, runs/segmentation/B]' --output best"
+        ],
     }
 
     def variant(self, objective: str | None) -> Task:
@@ -71,9 +79,11 @@ class Segmentation(Task):
         return Pretraining()
 
     def load(self, config: Any) -> SegmentationData:
-        """Looks at all images and labels."""
+        """Looks at all images and labels, after what can be said without them."""
+        from tasks.segmentation.checks import check_scoring
         from tasks.segmentation.data.load import load_data
 
+        check_scoring(config.scoring)
         return load_data(config.data)
 
     def primary_metric(self, config: Any, data: SegmentationData) -> str:
@@ -90,7 +100,7 @@ class Segmentation(Task):
         found = find_previous(self, config)
         if found is None:
             return build_parts(config, data, None)
-        said = check_same_data(*found, data.channels, [name for name, _ in data.labels.targets])
+        said = check_same_data(*found, data)
         parts = build_parts(config, data, found[0])
         parts[0].note += f"; {said}"
         return parts

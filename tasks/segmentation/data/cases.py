@@ -38,7 +38,7 @@ class Scan:
     """What one look at a training case told; it is kept where the voxels are not.
 
     Attributes:
-        digest: Hex SHA-256 of voxels, labels and mask.
+        digest: Hex SHA-256 of voxels, labels and mask, of the spacing and of which channels are used.
         shape: After the crop to what is not zero.
         spacing: mm.
         relative_size: Share of the voxels that the crop left.

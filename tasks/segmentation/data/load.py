@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -161,9 +162,17 @@ def _cases(pool: Pool, labels: Labels, wanted: int, channels: tuple[int, ...]) -
 
 
 def _left_out(dropped: list[str]) -> list[str]:
+    """Returns a line for each case up to a number, and beyond it one for each further reason."""
     lines = [f"left out: {line}" for line in dropped[:SHOWN]]
-    more = [line.split(": ")[0] for line in dropped[SHOWN:]]
-    return [*lines, f"{len(more)} more left out for such reasons: {_some(more)}"] if more else lines
+    more: dict[str, list[str]] = {}
+    for line in dropped[SHOWN:]:
+        name, reason = line.split(": ", 1)
+        # The same reason has other numbers and names in it for each case.
+        more.setdefault(re.sub(r"\S*[\d/.]\S*", "", reason.replace(name, "")), []).append(line)
+    for alike in more.values():
+        others = [line.split(": ")[0] for line in alike[1:]]
+        lines.append(f"left out: {alike[0]}" + (f"; for the same reason {_some(others)}" if others else ""))
+    return lines
 
 
 def _odd(cases: list[Case], pool: Pool, labels: Labels) -> list[str]:

@@ -144,9 +144,10 @@ def scan_of(look: Look, channels: list[int], wanted: int, classes: Mapping[int, 
         classes: Voxels of each class.
     """
     intensities = match_channel_count(look.intensities[:, None, None], wanted, "")[channels, 0, 0]
-    return Scan(
-        look.digest, look.shape, look.geometry.spacing, look.relative_size, intensities, dict(classes)
-    )
+    spacing = look.geometry.spacing
+    # Other channels of the same files, or the same voxels of another size, are other data.
+    digest = hashlib.sha256(repr((look.digest, channels, wanted, spacing)).encode()).hexdigest()
+    return Scan(digest, look.shape, spacing, look.relative_size, intensities, dict(classes))
 
 
 def match_channel_count(image: np.ndarray, wanted: int, where: str) -> np.ndarray:

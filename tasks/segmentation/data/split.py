@@ -57,6 +57,8 @@ def make_folds(names: Sequence[str], own: set[int], config: DataConfig) -> tuple
         DataError: There are too few cases.
     """
     pool = [i for i in range(len(names)) if i not in own]
+    if not pool:
+        return [Fold("model", (), (), tuple(sorted(own)))], []
     groups = [group_of(name, config.subject, OPTION) for name in names] if config.subject else list(names)
     notes: list[str] = []
     if own and config.subject:

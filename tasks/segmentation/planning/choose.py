@@ -49,13 +49,16 @@ def count_labels(labels: Labels) -> int:
     return classes + (labels.ignore is not None)
 
 
-def choose_plan(data: SegmentationData, config: PlanConfig, model: Any) -> Plan:
+def choose_plan(
+    data: SegmentationData, config: PlanConfig, model: Any, batch_size: int | None = None
+) -> Plan:
     """Plans the configuration that is trained.
 
     Args:
         data: Cases.
         config: What the user asks for.
         model: Configuration of the network: one of ``MODELS``.
+        batch_size: Patches in a batch; by default the planned number, up to ``config.max_batch``.
 
     Returns:
         The plan, which says why in ``why``.
@@ -70,7 +73,7 @@ def choose_plan(data: SegmentationData, config: PlanConfig, model: Any) -> Plan:
     why = list(plan.why)
     if not isinstance(model, PlannedConfig):
         plan = _unplanned(plan, config, model, why)
-    plan = _batch(plan, config, why)
+    plan = _batch(plan, config, batch_size, why)
     if data.flat and not config.file:
         plan = replace(plan, crop=False)
     off = any(not np.allclose(case.scan.spacing[1:], plan.spacing[-2:]) for case in data.cases)
@@ -111,12 +114,11 @@ def _check(config: PlanConfig, dims: int) -> None:
         "memory": [config.memory],
         "spacing": config.spacing or [],
         "patch_size": patch or [],
-        "batch_size": [config.batch_size],
         "max_batch": [config.max_batch],
     }
     for option, given in values.items():
-        if any(value is not None and value <= 0 for value in given):
-            raise ConfigError(f"--plan.{option} must be above 0")
+        if any(value is not None and not 0 < value < math.inf for value in given):
+            raise ConfigError(f"--plan.{option} must be above 0, and finite")
     if config.file and config.spacing:
         raise ConfigError("--plan.spacing and --plan.file: the spacing is in the file; leave one of them off")
     if config.file and config.memory:
@@ -151,7 +153,7 @@ def rules_for(preset: Preset, model: Any) -> Preset:
 
 
 def _planned(data: SegmentationData, config: PlanConfig, model: Any, name: str) -> Plan:
-    spacing = _spacing(data, config)
+    spacing = asked_spacing(config.spacing, data.flat)
     planner = Planner(
         fingerprint_of(data),
         count_labels(data.labels),
@@ -160,6 +162,7 @@ def _planned(data: SegmentationData, config: PlanConfig, model: Any, name: str) 
         config.memory,
         spacing=None if name == "3d_lowres" else spacing,
         normalisation=config.normalisation,
+        tell_stages=isinstance(model, PlannedConfig),
     )
     patch = config.patch_size
     if name == "2d":
@@ -169,9 +172,8 @@ def _planned(data: SegmentationData, config: PlanConfig, model: Any, name: str) 
         plan = replace(plan, why=(f"spacing {times(plan.spacing)} mm: as asked for", *plan.why))
     else:
         plan = _volume(planner, name, patch)
-    network = (
-        "" if not isinstance(model, PlannedConfig) else f"; channels {plan.widths}, blocks {plan.blocks}"
-    )
+    planned = isinstance(model, PlannedConfig)
+    network = f"; channels {plan.widths}, blocks {plan.blocks}" if planned else ""
     return replace(plan, why=(f"{name} by the preset {config.preset}{network}", *planner.why, *plan.why))
 
 
@@ -194,17 +196,20 @@ def _volume(planner: Planner, name: str, patch: Sequence[int] | None) -> Plan:
     return planner.full(batch_dice=plan.batch_dice, patch_size=patch)
 
 
-def _spacing(data: SegmentationData, config: PlanConfig) -> list[float] | None:
-    """Returns the spacing that is asked for, mm, with three entries."""
-    spacing = config.spacing
+def asked_spacing(spacing: Sequence[float] | None, flat: bool) -> list[float] | None:
+    """Returns the spacing that is asked for, mm, with three entries.
+
+    Raises:
+        ConfigError: It has another number of entries than the data have axes.
+    """
     if spacing is None:
         return None
-    if len(spacing) == 2 and data.flat:
+    if len(spacing) == 2 and flat:
         return [FLAT, *spacing]
     if len(spacing) != 3:
-        wanted = "2 for images" if data.flat else "3, first axis of the files first"
+        wanted = "2 for images" if flat else "3, first axis of the files first"
         raise ConfigError(f"--plan.spacing has {len(spacing)} entries; it takes {wanted}")
-    return [FLAT, *spacing[1:]] if data.flat else list(spacing)
+    return [FLAT, *spacing[1:]] if flat else list(spacing)
 
 
 def _from_file(data: SegmentationData, config: PlanConfig, model: Any, name: str) -> Plan:
@@ -265,6 +270,7 @@ def _unplanned(plan: Plan, config: PlanConfig, model: Any, why: list[str]) -> Pl
     """Fits the patch to a network whose depth is fixed."""
     if config.patch_size:
         # Such networks pad inside, so what is asked for need not be a multiple of anything.
+        _say(why, "patch", f"patch {times(config.patch_size)}: as asked for")
         return replace(plan, patch_size=tuple(config.patch_size))
     multiple = 16 if isinstance(model, FixedConfig) else 32
     patch = tuple(math.ceil(n / multiple) * multiple for n in plan.patch_size)
@@ -273,17 +279,21 @@ def _unplanned(plan: Plan, config: PlanConfig, model: Any, why: list[str]) -> Pl
     return replace(plan, patch_size=patch)
 
 
-def _batch(plan: Plan, config: PlanConfig, why: list[str]) -> Plan:
-    if config.batch_size:
-        why.append(f"batch {config.batch_size}: as asked for")
-        return replace(plan, batch_size=config.batch_size)
-    if plan.batch_size > config.max_batch:
+def _batch(plan: Plan, config: PlanConfig, asked: int | None, why: list[str]) -> Plan:
+    planned = min(plan.batch_size, config.max_batch)
+    if asked is not None:
+        _say(why, "batch", f"batch {asked}: as asked (planned: {planned})")
+    elif plan.batch_size > planned:
         why.append(
-            f"batch {plan.batch_size} is capped at {config.max_batch}: so many patches make a step slow; "
+            f"batch {plan.batch_size} is capped at {planned}: so many patches make a step slow; "
             f"--plan.max_batch {plan.batch_size} allows it"
         )
-        return replace(plan, batch_size=config.max_batch)
-    return plan
+    return replace(plan, batch_size=asked or planned)
+
+
+def _say(why: list[str], subject: str, line: str) -> None:
+    """Puts a line in place of the one that the planner wrote about the same."""
+    why[:] = [*(each for each in why if not each.startswith(f"{subject} ")), line]
 
 
 def _words(numbers: Sequence[int]) -> str:

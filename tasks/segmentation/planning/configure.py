@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from core.errors import ConfigError
 from tasks.segmentation.planning.fingerprint import Fingerprint, normalising
 from tasks.segmentation.planning.memory import feature_map_size
 from tasks.segmentation.planning.plan import Plan
@@ -38,9 +39,10 @@ class Planner:
         training_cases: By default those of the fingerprint.
         spacing: Spacing of full resolution, mm, first axis of the files first; by default the rule's.
         normalisation: Scheme of each channel, or one for all; by default by their names.
+        tell_stages: Whether to say why there are so many stages; not for networks that have their own.
 
     Raises:
-        ConfigError: A scheme of normalisation is unknown.
+        ConfigError: A scheme of normalisation is unknown, or the spacing leaves nothing of a case.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class Planner:
         training_cases: int | None = None,
         spacing: Sequence[float] | None = None,
         normalisation: Sequence[str] | None = None,
+        tell_stages: bool = True,
     ) -> None:
         self.fingerprint, self.labels_count, self.preset = fingerprint, labels_count, preset
-        self.memory = memory or preset.gigabytes
+        self.memory, self.tell_stages = memory or preset.gigabytes, tell_stages
         self.cases = training_cases or len(fingerprint.shapes)
         self.why: list[str] = []
         if spacing is None:
@@ -74,6 +77,7 @@ class Planner:
             )
         self.spacing = target[order]
         self.shape = median_shape(fingerprint, target)[order]
+        self._check_size(self.spacing, self.shape)
         self.why.append(f"median case {times(self.shape.tolist())} voxels at this spacing")
         self._normalise(channels, normalisation)
 
@@ -92,6 +96,15 @@ class Planner:
         if any(self.masked):
             self.why.append(f"zero is left out of the z-score: without it {share:.0%} of a case are left")
         self.intensities = normalising(known)
+
+    def _check_size(self, spacing: np.ndarray, shape: np.ndarray) -> None:
+        """Raises ``ConfigError`` where a median case of ``(3,)`` voxels, after the transposition, has none left."""
+        if shape.min() < 1:
+            axes = [self.transpose.index(axis) for axis in range(int(self.fingerprint.flat), 3)]
+            raise ConfigError(
+                f"--plan.spacing {times(spacing[axes].tolist())} mm: the median case would have "
+                f"{times(shape[axes].tolist())} voxels; make it finer"
+            )
 
     def reference(self, dims: int) -> float:
         """Returns the estimate that fills the memory."""
@@ -137,11 +150,11 @@ class Planner:
             topology = self._fit(spacing, shape, why)
         else:
             topology = pool_and_kernels(spacing, patch_size)
-            padded = (
-                "" if topology.patch_size == tuple(patch_size) else ", padded to multiples of the strides"
-            )
+            fits = topology.patch_size == tuple(patch_size)
+            padded = "" if fits else ", padded to multiples of the strides"
             why.append(f"patch {times(topology.patch_size)}: as asked for{padded}")
-        why += explain(topology, [AXES[axis] for axis in self.transpose][-dims:])
+        if self.tell_stages:
+            why += explain(topology, [AXES[axis] for axis in self.transpose][-dims:])
         batch = self._batch(topology, voxels or float(np.prod(self.shape)) * self.cases, why)
         stages = len(topology.strides)
         return Plan(
@@ -182,6 +195,11 @@ class Planner:
             less = [edge - topology.divisor[i] * (i == axis) for i, edge in enumerate(patch)]
             patch[axis] -= pool_and_kernels(spacing, less).divisor[axis]
             topology = pool_and_kernels(spacing, patch)
+        if topology is not start and len(topology.strides) == 1:
+            raise ConfigError(
+                f"--plan.memory {self.memory:g}: with the preset {self.preset.name}, only patches that are too small "
+                "to halve fit; more memory is needed"
+            )
         limit = (
             "median case" if list(first) == list(shape) else "largest patch of this aspect and median case"
         )
@@ -200,9 +218,11 @@ class Planner:
         covered = round(voxels * self.preset.max_covered / math.prod(topology.patch_size))
         reason = f"so many fit {self.memory:g} GB (estimate {estimate:.4g} of {reference:.4g})"
         if covered < batch:
-            batch, reason = covered, f"no more than {self.preset.max_covered:.0%} of the voxels of all cases"
+            share = f"no more than {self.preset.max_covered:.0%} of the voxels of all cases"
+            reason = "as many voxels as all cases have" if self.preset.max_covered == 1 else share
+            batch = covered
         if self.preset.max_batch is not None and batch > self.preset.max_batch:
-            batch, reason = self.preset.max_batch, f"the most that {self.preset.name} plans"
+            batch, reason = self.preset.max_batch, "the most that is planned"
         if batch < MIN_BATCH:
             reason = f"the smallest; the rule gave {batch}: {reason}"
         why.append(f"batch {max(batch, MIN_BATCH)}: {reason}")
@@ -227,6 +247,7 @@ class Planner:
     def coarse_at(self, spacing: np.ndarray, *, patch_size: Sequence[int] | None = None) -> Plan:
         """Plans ``3d_lowres`` at a spacing of ``(3,)`` mm, after the transposition."""
         sizes = self.spacing / spacing * self.shape
+        self._check_size(spacing, sizes.round())
         return self.configuration(
             "3d_lowres",
             spacing.tolist(),

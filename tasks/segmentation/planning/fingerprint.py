@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError
-from tasks.segmentation.data.cases import Scan
+from tasks.segmentation.data.cases import FLAT, Scan
 from tasks.segmentation.planning.plan import Intensities
 
 STATISTICS = ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std")
@@ -33,6 +34,11 @@ class Fingerprint:
     relative_size: float
     intensities: list[dict[str, float]]
 
+    @property
+    def flat(self) -> bool:
+        """Whether all cases are images."""
+        return all(spacing[0] == FLAT for spacing in self.spacings)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the content of nnU-Net's ``dataset_fingerprint.json``."""
         return {
@@ -52,7 +58,7 @@ class Fingerprint:
             [_three(each) for each in stored["spacings"]],
             [_three(each) for each in stored["shapes_after_crop"]],
             stored["median_relative_size_after_cropping"],
-            [channels[key] for key in sorted(channels, key=int)],
+            [dict(channels[key]) for key in sorted(channels.keys(), key=int)],
         )
 
 
@@ -103,18 +109,34 @@ def read_fingerprint(path: Path) -> Fingerprint:
     """Reads a ``dataset_fingerprint.json``.
 
     Raises:
-        DataError: It cannot be read or lacks something.
+        DataError: It cannot be read, lacks something, or holds sizes that no case has.
     """
     stored = read_json(path)
     try:
         fingerprint = Fingerprint.from_json(stored)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a dataset_fingerprint.json of nnU-Net: {error!r}") from None
     if not fingerprint.shapes or len(fingerprint.shapes) != len(fingerprint.spacings):
         raise DataError(
             f"{path} holds {len(fingerprint.shapes)} shapes and {len(fingerprint.spacings)} spacings"
         )
+    for spacing, shape in zip(fingerprint.spacings, fingerprint.shapes, strict=True):
+        if not all(_is_number(mm) and 0 < mm < math.inf for mm in spacing):
+            raise DataError(f"{path}: spacing {list(spacing)} must be three numbers of mm above 0")
+        if not all(isinstance(voxels, int) and voxels >= 1 for voxels in shape):
+            raise DataError(f"{path}: shape {list(shape)} must be three whole numbers from 1 on")
+    if not (_is_number(fingerprint.relative_size) and 0 <= fingerprint.relative_size <= 1):
+        raise DataError(
+            f"{path}: median_relative_size_after_cropping {fingerprint.relative_size!r} must lie between 0 and 1"
+        )
+    for channel, known in enumerate(fingerprint.intensities):
+        if known and not all(_is_number(known.get(name)) for name in STATISTICS):
+            raise DataError(f"{path}: channel {channel} needs the numbers {', '.join(STATISTICS)}, or none")
     return fingerprint
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError, DataError
+from core.track.folder import write_atomic
 from tasks.segmentation.planning.fingerprint import normalising, read_json
 from tasks.segmentation.planning.plan import Plan
 from tasks.segmentation.planning.planner import Plans
@@ -106,8 +107,13 @@ def _architecture(plan: Plan) -> dict[str, Any]:
 
 
 def write_plans(plans: Plans, path: Path) -> None:
-    """Writes a plans file that nnU-Net takes."""
-    path.write_text(json.dumps(to_json(plans), indent=4) + "\n", encoding="utf-8")
+    """Writes a plans file that nnU-Net takes.
+
+    Raises:
+        ConfigError: See :func:`to_json`.
+        OSError: It cannot be written there.
+    """
+    write_atomic(path, json.dumps(to_json(plans), indent=4) + "\n")
 
 
 def read_plans(path: Path) -> Plans:

@@ -85,7 +85,10 @@ def make_plans(
         normalisation=normalisation,
     )
     configurations = planner.configurations()
-    plans_name = rules.plans_name if planner.memory == rules.gigabytes else f"{rules.plans_name}_{memory:g}G"
+    plans_name = rules.plans_name
+    if planner.memory != rules.gigabytes:
+        # 16G, 0.5G and 1000000G: no exponents, which nnU-Net's names do not have.
+        plans_name += f"_{np.format_float_positional(planner.memory, trim='-')}G"
     # Data preprocessed for the first planner serve the residual ones too, unless the resolution is another.
     shares = rules.residual and spacing is None and normalisation is None
     axes = list(planner.transpose)

@@ -92,6 +92,6 @@ def explain(topology: Topology, names: Sequence[str]) -> list[str]:
                 f"stage {stage} has kernels {times(kernel)}: {flat} at least twice as coarse as the finest"
             )
     lines.append(
-        f"{len(topology.strides)} stages: the last feature map, {times(size)}, is too small to halve"
+        f"stages {len(topology.strides)}: the last feature map, {times(size)}, is too small to halve"
     )
     return lines

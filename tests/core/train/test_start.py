@@ -30,6 +30,12 @@ def test_what_fits_is_copied_and_the_rest_stays():
 def test_a_model_of_another_kind_is_refused():
     with pytest.raises(ConfigError, match=r"--train.start_from other: none of its weights fits this model"):
         start_from(net(5, 0), {"a": torch.zeros(1), "0.weight": torch.zeros(4, 4)}, "other")
+    volumes = {
+        name: weight[..., None] if weight.ndim > 1 else weight
+        for name, weight in net(5, 1).state_dict().items()
+    }
+    with pytest.raises(ConfigError, match="none of its weights fits"):
+        start_from(net(5, 0), volumes, "of which norms and biases fit")
 
 
 def test_the_first_convolution_is_adapted_to_other_channels():

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from tasks.segmentation.baselines import score_baselines, separated
 from tasks.segmentation.config import SegScoringConfig
 from tasks.segmentation.data.cases import Case, Fold, Geometry, Scan, SegmentationData, Voxels
-from tasks.segmentation.labels import Labels, object_labels
+from tasks.segmentation.labels import IGNORE, Labels, object_labels
 from tasks.segmentation.prior import learn_prior
 from tasks.segmentation.thresholds import OTSU, best_level, choose_rule, is_dark
 
@@ -181,6 +181,39 @@ def test_prior_is_the_mean_of_the_labels():
     expected = np.mean([[case.labels == i for i in range(3)] for case in cases], axis=0)
     np.testing.assert_allclose(prior.maps, expected, atol=1e-6)
     np.testing.assert_allclose(prior.probabilities((20, 32, 28)).sum(0), 1, atol=1e-5)
+
+
+def test_what_is_ignored_counts_for_nothing_in_the_prior():
+    """In the first row of each case another part is unlabelled, in the last one all: there nothing is known."""
+    marked = np.ones((1, 8, 12), np.int16)
+    marked[0, :, 6:] = 2
+    cases = [voxels_of(np.zeros((1, 1, 8, 12)), marked) for _ in range(4)]
+    for i, each in enumerate(cases):
+        each.labels[0, 0, 3 * i : 3 * i + 3] = IGNORE
+        each.mask = np.ones((1, 8, 12), bool)
+        each.mask[0, 1, 3 * i : 3 * i + 3] = False  # the same by the field of view
+        each.labels[0, 1, 3 * i : 3 * i + 3] = 0
+        each.labels[0, 7] = IGNORE
+    data = data_of(cases, TWO, range(4), [])
+    prior = learn_prior(data.cases, data.read, TWO)
+    expected = np.stack([marked == i for i in range(3)]).astype(float)
+    expected[:, :, 7] = 0
+    np.testing.assert_allclose(prior.maps, expected, atol=1e-5)
+
+
+def test_what_is_ignored_does_not_choose_the_weight_of_the_prior():
+    """Four cases do not know about the lower part: else it would seem to be wrong in them, and be left out."""
+    cases = [voxels_of(np.zeros((1, 1, 9, 8)), np.zeros((1, 9, 8))) for _ in range(12)]
+    for i, each in enumerate(cases):
+        part = slice(3, 6) if i < 3 else slice(0, 3)
+        each.labels[0, part] = 1
+        if i >= 8:
+            each.labels[0, 3:6] = IGNORE
+    data = data_of(cases, VESSEL, range(12), [])
+    prior = learn_prior(data.cases, data.read, VESSEL)
+    # By hand: 3 of 8 have the lower part. With it Dice is 8 x 2/3 + 4 in sum, without it 5 + 4.
+    np.testing.assert_allclose(prior.maps[1, 0, :, 0], [9 / 12] * 3 + [3 / 8] * 3 + [0] * 3, atol=1e-5)
+    assert prior.classes(prior.maps)[0, :, 0].tolist() == [1] * 6 + [0] * 3
 
 
 def test_prior_of_regions():

@@ -19,6 +19,7 @@ from tasks.segmentation import best, candidates
 from tasks.segmentation.config import DataConfig
 from tasks.segmentation.data.cases import Case, Fold, Geometry, Scan, SegmentationData, Voxels
 from tasks.segmentation.labels import IGNORE, Labels, object_labels
+from tasks.segmentation.postprocess import Postprocessing
 
 TWO = Labels(("background", "head", "tail"), (0, 1, 2))
 ONE = Labels(("background", "vessel"), (0, 255))
@@ -33,8 +34,8 @@ def case_of(name):
     )
 
 
-def data_of(truths, labels=TWO, masks=None):
-    """Two folds; the held-out cases of the first are those of even position."""
+def data_of(truths, labels=TWO, masks=None, test=()):
+    """Two folds; the first validates on the even positions. A test set of its own is behind the other cases."""
     cases = [case_of(f"case_{i}") for i in range(len(truths))]
 
     def read(case):
@@ -42,14 +43,14 @@ def data_of(truths, labels=TWO, masks=None):
         mask = masks[i] if masks else None
         return Voxels(np.zeros((1, *SHAPE), np.float32), truths[i], mask, None, case.geometry)
 
-    everything = tuple(range(len(truths)))
-    folds = [Fold(f"fold_{k}", everything[1 - k :: 2], everything[k::2], everything[k::2]) for k in range(2)]
+    pool = tuple(range(len(truths) - len(test)))
+    folds = [Fold(f"fold_{k}", pool[1 - k :: 2], pool[k::2], tuple(test) or pool[k::2]) for k in range(2)]
     return SegmentationData("made", cases, folds, labels, ["MRI"], read)
 
 
 @dataclass
 class FakeSegmenter:
-    """Says for each case what it was told to; remembers which fold's network was asked."""
+    """Says for each case what it was told to; remembers which folds' networks were asked."""
 
     configuration: str
     answers: dict
@@ -63,9 +64,9 @@ class FakeSegmenter:
     def plan(self):
         return SimpleNamespace(configuration=self.configuration)
 
-    def segment(self, voxels, name, fold=None, progress=None, keep_probabilities=False):
+    def segment(self, voxels, name, folds=None, progress=None, keep_probabilities=False):
         assert keep_probabilities
-        self.asked.append((name, fold))
+        self.asked.append((name, folds))
         return SimpleNamespace(labels=None, objects=None, probabilities=self.answers[name])
 
 
@@ -155,11 +156,21 @@ def test_each_case_is_segmented_by_the_network_that_has_not_seen_it(truths):
     candidates.compare(segmenters, ["a", "b"], data_of(truths))
     for segmenter in segmenters:
         assert sorted(segmenter.asked) == [
-            ("case_0", "fold_0"),
-            ("case_1", "fold_1"),
-            ("case_2", "fold_0"),
-            ("case_3", "fold_1"),
+            ("case_0", ["fold_0"]),
+            ("case_1", ["fold_1"]),
+            ("case_2", ["fold_0"]),
+            ("case_3", ["fold_1"]),
         ]
+
+
+def test_a_test_set_of_its_own_does_not_choose(truths):
+    data = data_of(truths, test=(3,))
+    segmenters = fakes(truths, [0], ["2d"])
+    (candidate,) = candidates.compare(segmenters, ["a"], data)
+    asked = [("case_0", ["fold_0"]), ("case_2", ["fold_0"]), ("case_1", ["fold_1"])]
+    assert segmenters[0].asked == asked
+    truth = [truth for _, truth in candidates.held_out(candidate, data)]
+    np.testing.assert_array_equal(truth, [truths[i] for i in (0, 2, 1)])
 
 
 def test_a_pair_wins_whose_members_err_at_different_places(truths):
@@ -269,7 +280,12 @@ def write_package(folder, data, configuration, **changes):
     }
     stored = {"name": "made", "size": 4, "digest": digest, "config": {"path": "cells", "folds": 2}}
     tensors = {f"fold_{k}.weight": torch.full((2,), len(configuration) + k) for k in range(2)}
-    metadata = {"data": stored, "options": {"scoring": {"step": 0.75, "mirror": "no"}}, "classes": ["head"]}
+    metadata = {
+        "data": stored,
+        "options": {"scoring": {"step": 0.75, "mirror": "no"}},
+        "classes": ["head"],
+        "learned_from": {"fold_0": [configuration]},
+    }
     return save_package(folder, Packaged(config, tensors, metadata), "segmentation")
 
 
@@ -333,6 +349,11 @@ def test_a_pair_becomes_an_ensemble_package(models, tmp_path, truths):
     assert sorted(tensors) == [f"{i}.fold_{k}.weight" for i in range(2) for k in range(2)]
     assert tensors["0.fold_0.weight"].tolist() == [2, 2] and tensors["1.fold_0.weight"].tolist() == [10, 10]
     assert package.metadata["selection"]["dice"]["2d + 3d_fullres"] == 1.0
+    # A member says itself what it learned from: the metadata are those of the first.
+    assert [member["learned_from"] for member in package.config["members"]] == [
+        {"fold_0": ["2d"]},
+        {"fold_0": ["3d_fullres"]},
+    ]
 
 
 def test_objects_are_never_thinned_out(tmp_path):
@@ -358,7 +379,7 @@ def test_objects_are_never_thinned_out(tmp_path):
             "was trained on other data, or on another split of them, than",
         ),
         ({"digest": "0" * 64}, "was trained on other data, or on another split of them, than"),
-        ({"objective": "masked"}, "is no single segmentation model"),
+        ({"objective": "masked"}, "was pre-trained without labels and segments nothing"),
         ({"members": [{}, {}]}, "is no single segmentation model"),
     ],
 )
@@ -396,3 +417,28 @@ def test_outputs_of_another_meaning(models, tmp_path):
 def test_no_models_is_one_line(capsys, monkeypatch):
     assert best.main([]) == ConfigError.exit_code
     assert capsys.readouterr().err == "error: give --models '[runs/a, runs/b]': the models to choose from\n"
+
+
+def test_the_dice_after_post_processing_is_said(tmp_path, capsys):
+    """A speck that is no part of the object goes, and the Dice of the result with it gone is told."""
+    truth = np.zeros(SHAPE, np.int16)
+    truth[0, :2, :2] = 1
+    found = truth.copy()
+    found[0, 3, 3] = 1
+    data = data_of([truth, truth], ONE)
+    answers = {f"case_{i}": probabilities_of(found, count=2) for i in range(2)}
+    write_package(tmp_path / "flat", data, "2d")
+    best.run(FakeTask(data, {"flat": FakeSegmenter("2d", answers, ONE)}), options(tmp_path, "flat"))
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.endswith("2d, Dice 0.889, 1.000 after post-processing")  # 2 * 4 / 9, then no error
+    answers = {f"case_{i}": probabilities_of(truth, count=2) for i in range(2)}
+    best.run(FakeTask(data, {"flat": FakeSegmenter("2d", answers, ONE)}), options(tmp_path, "flat"))
+    assert capsys.readouterr().out.splitlines()[-1].endswith("2d, Dice 1.000")
+
+
+def test_what_does_not_count_is_no_error_after_post_processing():
+    truth = np.zeros(SHAPE, np.int16)
+    truth[0, :2] = 1
+    found = truth.copy()
+    truth[0, 0] = IGNORE
+    assert candidates.dice_after(Postprocessing(), [(found, truth)], ONE) == 1.0

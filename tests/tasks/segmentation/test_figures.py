@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,6 +108,7 @@ def test_the_worst_cases_come_first_and_the_best_last():
     data = data_of(TWO, (4, 40, 30))
     outputs = results_of(data)["model"].outputs
     figure = draw_worst(data, outputs)
+    assert figure.get_suptitle() == "2 worst and the best of 6"
     titles = [part.get_suptitle() for part in figure.subfigs]
     dice = [2 * (3 + i) / (2 * (3 + i) + 1) for i in range(6)]  # a column of 4 to 9 is missing
     expected = [(0, ""), (1, ""), (5, "the best: ")]
@@ -144,13 +147,58 @@ def test_dice_shows_every_case_and_names_the_worst():
 
 
 def test_roc_shows_the_areas():
-    results = results_of(data_of(VESSEL, (1, 40, 40)))
+    data = data_of(VESSEL, (1, 40, 40))
+    results = results_of(data)
     results["guess"] = Evaluation({})
-    labels = [line.get_label() for line in draw_roc(results).axes[0].lines[1:]]
+    axis = draw_roc(data, results).axes[0]
+    labels = [line.get_label() for line in axis.lines[1:]]
     assert labels == [
-        f"ours, AUC {results['model'].metrics['auc']:.4f}",
+        f"network, AUC {results['model'].metrics['auc']:.4f}",
         f"otsu, AUC {results['otsu'].metrics['auc']:.4f}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask", "words"),
+    [
+        ((1, 20, 20), None, "pixels"),
+        ((2, 20, 20), None, "voxels"),
+        ((1, 20, 20), Path("fov.gif"), "pixels inside the field of view"),
+    ],
+)
+def test_roc_says_what_is_counted(shape, mask, words):
+    data = data_of(VESSEL, shape, cases=2)
+    data.cases = [replace(case, mask=mask) for case in data.cases]
+    axis = draw_roc(data, results_of(data)).axes[0]
+    assert axis.get_title() == f"ROC over all {words}"
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("1 - specificity", "sensitivity")
+
+
+def test_objects_have_instance_f1_beside_dice():
+    data = data_of(object_labels(), (1, 40, 40))
+    results = results_of(data)
+    axis = draw_dice(data, results).axes[0]
+    rows = results["model"].rows
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["Dice", "instance F1"]
+    for i, measure in enumerate(("dice", "instance_f1")):
+        np.testing.assert_allclose(np.asarray(axis.collections[i].get_offsets())[:, 1], rows[measure])
+    lines = [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "--"]
+    metrics = [results[name].metrics for name in ("otsu", "model")]
+    assert lines == pytest.approx([metrics[0]["dice"], metrics[0]["instance_f1"]])
+    means = f"{metrics[1]['dice']:.3f}, {metrics[1]['instance_f1']:.3f}"
+    assert axis.get_title() == f"Dice and instance F1 of 6 test cases:\nmean {means}"
+
+
+def test_one_class_has_the_line_of_its_baseline():
+    data = data_of(VESSEL, (1, 40, 40))
+    results = results_of(data)
+    (line,) = [line for line in draw_dice(data, results).axes[0].lines if line.get_linestyle() == "--"]
+    assert line.get_ydata()[0] == pytest.approx(results["otsu"].metrics["dice"])
+
+
+def test_few_worst_cases_are_said_to_be_few():
+    data = data_of(TWO, (4, 40, 30), cases=3)
+    assert draw_worst(data, results_of(data)["model"].outputs).get_suptitle() == "2 worst of 3"
 
 
 def test_long_names_lose_their_middle():

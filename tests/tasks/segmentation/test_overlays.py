@@ -90,6 +90,9 @@ def test_panels_of_a_volume_have_its_proportions():
     assert [axis.get_title() for axis in axes[0]] == ["image", "truth", "error"]
     assert [axis.get_aspect() for axis in axes[:, 0]] == [2.0, 10.0, 5.0]
     assert axes[0, 0].images[0].origin == "lower"
+    # Through 1.5, 6.5 and 6.5 from 0 on.
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["z 3 of 4", "y 7 of 20", "x 7 of 30"]
+    assert not any(axis.get_ylabel() for axis in axes[:, 1:].ravel())
     # The errors lie where they are, in their colour, over a gray image.
     error = np.asarray(axes[0, 2].images[0].get_array())
     red = 0.9 * np.array(to_rgb("tab:red"))
@@ -116,5 +119,6 @@ def test_a_result_is_drawn_beside_its_image(names, tmp_path):
     scene = Scene(np.ones((1, 1, 20, 30)), (999.0, 1.0, 1.0), {"result": result})
     figure = draw_prediction(scene, names, "case")
     assert [axis.get_title() for axis in figure.axes] == ["image", "result"]
+    assert not any(axis.get_ylabel() for axis in figure.axes), "an image has no slices"
     assert [text.get_text() for legend in figure.legends for text in legend.get_texts()] == list(names[1:])
     figure.savefig(tmp_path / "x.png", dpi=40)

@@ -71,9 +71,10 @@ def settings(plan=PLAN, labels=LABELS, **more):
     }
 
 
-def segmenter(*networks, previous=None, members=(), **options):
+def segmenter(*networks, previous=None, members=(), learned_from=None, **options):
     named = {f"fold_{i}": network for i, network in enumerate(networks)} or {}
-    return Segmenter(settings(**options), named, {"name": "test"}, previous, members)
+    metadata = {"name": "test"} | ({"learned_from": learned_from} if learned_from else {})
+    return Segmenter(settings(**options), named, metadata, previous, members)
 
 
 def case(shape=(12, 14, 11), spacing=(1.0, 1.0, 1.0), seed=0):
@@ -133,12 +134,13 @@ def test_folds_are_averaged_or_asked_alone():
     voxels = case()
     model = segmenter(Levels(low=1.0), Levels(low=3.0))
     prepared = model.prepare(voxels, "a")
-    one, two = (model.logits(prepared, fold) for fold in ("fold_0", "fold_1"))
+    one, two = (model.logits(prepared, [fold]) for fold in ("fold_0", "fold_1"))
     assert one.shape == (3, *prepared.image.shape[1:])
     assert (one - two).abs().max() > 1
     torch.testing.assert_close(model.logits(prepared), (one + two) / 2)
+    torch.testing.assert_close(model.logits(prepared, ["fold_0", "fold_1"]), (one + two) / 2)
     # At 1.5 the first says class 1, the second and the mean say background.
-    assert (model.segment(voxels, "a", fold="fold_0").labels == 1).any()
+    assert (model.segment(voxels, "a", folds=["fold_0"]).labels == 1).any()
     assert not (model.segment(voxels, "a").labels == 1).any()
 
 
@@ -220,15 +222,45 @@ def test_a_cascade_reads_the_coarser_result():
     np.testing.assert_array_equal(model.segment(voxels, "a").labels, np.where(truth > 0, 3 - truth, 0))
 
 
-def test_a_cascade_asks_the_same_fold_of_the_coarser_model():
-    coarse = segmenter(Levels(low=1.0), Levels(low=3.0))
-    model = segmenter(Levels(), Levels(), plan=dataclasses.replace(PLAN, previous_classes=2), previous=coarse)
-    voxels = case()
-    found = [model.prepare(voxels, "a", fold).image[1].any() for fold in ("fold_0", "fold_1", None)]
+def test_a_cascade_asks_the_coarser_networks_that_did_not_learn_from_the_case():
+    # At 1.5 the first says class 1, the second and the mean say background.
+    known = {"fold_0": ["b"], "fold_1": ["a"]}
+    coarse = segmenter(Levels(low=1.0), Levels(low=3.0), learned_from=known)
+    # What the finer networks learned from decides about them alone.
+    model = segmenter(
+        Levels(),
+        Levels(),
+        plan=dataclasses.replace(PLAN, previous_classes=2),
+        previous=coarse,
+        learned_from={"fold_0": ["a"], "fold_1": ["b"]},
+    )
+    found = [model.prepare(case(), name).image[1].any() for name in ("a", "b", "new")]
     assert found == [True, False, False]
-    other = segmenter(Levels(), plan=dataclasses.replace(PLAN, previous_classes=2), previous=coarse)
-    other.networks = {"fold_7": other.networks["fold_0"]}
-    assert not other.prepare(voxels, "a", "fold_7").image[1].any(), "the mean of all"
+
+
+def test_networks_that_did_not_learn_from_a_case():
+    known = {"fold_0": ["b", "c"], "fold_1": ["a", "c"]}
+    model = segmenter(Levels(), Levels(), learned_from=known)
+    assert {name: model.unseen(name) for name in "abcd"} == {
+        "a": ["fold_0"],
+        "b": ["fold_1"],
+        "c": ["fold_0", "fold_1"],
+        "d": ["fold_0", "fold_1"],
+    }
+    assert [name for name in "abcd" if model.knows(name)] == ["c"]
+    untold = segmenter(Levels())
+    assert untold.unseen("a") == ["fold_0"] and not untold.knows("a")
+    # In an ensemble all members must not have learned from it.
+    other = segmenter(Levels(), Levels(), learned_from={"fold_0": ["a"], "fold_1": ["c", "e"]})
+    both = Segmenter(settings(), {}, {}, members=[model, other])
+    assert {name: both.unseen(name) for name in "abcde"} == {
+        "a": [],
+        "b": ["fold_1"],
+        "c": ["fold_0"],
+        "d": ["fold_0", "fold_1"],
+        "e": ["fold_0"],
+    }
+    assert [name for name in "abcde" if both.knows(name)] == ["c"]
 
 
 def test_objects_are_told_apart():

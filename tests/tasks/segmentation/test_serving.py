@@ -216,6 +216,40 @@ def test_a_folder_cannot_go_into_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("source", "output", "words"),
+    [
+        ("scan.nii.gz", "scan.png", "a volume of 12 slices is no picture; use .nii.gz or .tif"),
+        ("cell.png", "found.jpg", "labels do not survive .jpg; use .png"),
+    ],
+)
+def test_a_format_that_cannot_hold_the_result_is_told_before_the_work(tmp_path, source, output, words):
+    save_volume(tmp_path / "scan.nii.gz")
+    Image.fromarray(picture()).save(tmp_path / "cell.png")
+    segmenter = model(3 if source == "scan.nii.gz" else 2)
+    segmenter.segment = lambda *given, **options: pytest.fail("segmented")
+    with pytest.raises(ConfigError) as error:
+        predict(segmenter, tmp_path / source, output=str(tmp_path / output))
+    assert str(error.value) == f"--output {tmp_path / output}: {words}"
+
+
+def test_errors_in_a_folder_name_the_file(tmp_path):
+    """Also those of what comes after reading, which knows the case alone."""
+    source = tmp_path / "scans"
+    source.mkdir()
+    save_volume(source / "a_0000.nii.gz")
+    save_volume(source / "a_0001.nii.gz")
+    save_volume(source / "b.nii.gz")
+    (failure,) = predict(model(channels=2), source)
+    assert failure.startswith(f"{source / 'b.nii.gz'}: ") and failure.count("b.nii.gz") == 1
+    assert ": b: " not in failure and "channel" in failure
+    with pytest.raises(DataError) as error:
+        predict(model(channels=2), source, strict=True)
+    assert str(error.value) == failure
+    with pytest.raises(ConfigError, match=r"^--step 2.0 must"):
+        predict(model(channels=2), source, step=2.0)
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     [("scan.nii.gz", "scan_seg.nii.gz"), ("x.y.JPG", "x.y_seg.png"), ("a.mha", "a_seg.mha")],
 )

@@ -205,7 +205,7 @@ def test_objects_are_told_apart(cells, work, capsys):
     code, _, err = run("train", ["--data.path", cells, "--data.instances=yes", *TINY, *SMALL], capsys)
     assert code == 0, err
     record = json.loads((the_run(work) / "run.json").read_text())["metrics"]
-    assert {"test/object/dice", "test/instance_f1", "test/auc", "baseline/threshold/dice"} <= set(record)
+    assert {"test/dice", "test/instance_f1", "test/auc", "baseline/threshold/dice"} <= set(record)
     image = sorted((cells / "images").iterdir())[0]
     code, _, err = run("predict", ["--model", the_run(work), "--input", image, "--tracking=none"], capsys)
     assert code == 0, err
@@ -246,6 +246,7 @@ def test_folds_hold_each_case_out_once_and_a_cascade_reads_them(organs, work, ca
     package = load_package(the_run(work) / "package")
     assert package.config["plan"]["previous_classes"] == 2
     assert package.config["previous"]["plan"]["configuration"] == "3d_lowres"
+    assert list(package.config["previous"]["learned_from"]) == ["fold_0", "fold_1"]
     code, _, err = run("evaluate", ["--model", the_run(work), "--tracking=none"], capsys)
     assert code == 0, err
 
@@ -282,7 +283,8 @@ def test_pretraining_gives_a_start_and_no_segmentation(organs, trained, work, ca
         (["--data.fold=3"], "fold"),
         (["--model=unet", "--model.rule=orthogonal"], "unet"),
         (["--train.foreground=2"], "foreground"),
-        (["--scoring.step=0"], "step"),
+        (["--scoring.step=0"], "--scoring.step 0.0"),
+        (["--augment.probability=-1"], "--augment.probability -1.0"),
         (["--masked.block=900", "--objective=masked", "--model.deep_supervision=false"], "block"),
     ],
 )

@@ -98,10 +98,14 @@ def test_what_is_odd_is_kept_and_said(tmp_path):
 def test_many_bad_cases_are_counted(tmp_path):
     root = nnunet(tmp_path / "a", 12)
     for i in range(2, 10):
-        bad(root, f"case_{i:02}", "nan")
+        bad(root, f"case_{i:02}", "shape" if i == 8 else "nan")
     data = load(root)
-    assert sum(note.startswith("left out") for note in data.notes) == 5
-    assert told(data, "3 more left out for such reasons: case_07, case_08, case_09") and data.size == 4
+    lines = [note for note in data.notes if note.startswith("left out")]
+    # The first five, and then one for each reason: what differs by numbers and names alone is one.
+    assert [line.split(": ")[1] for line in lines] == [f"case_{i:02}" for i in range(2, 9)]
+    nan = "2 of 120 voxels are NaN or infinite"
+    assert nan in lines[5] and lines[5].endswith("; for the same reason case_09")
+    assert "the label map case_08.nii.gz has 4x6x6 voxels" in lines[6] and data.size == 4
 
 
 def test_too_few_cases(tmp_path):
@@ -239,6 +243,19 @@ def test_digests(tmp_path):
     assert [a.scan.digest == b.scan.digest for a, b in zip(first.cases, second.cases, strict=True)] == [
         False, True, True, True, True,
     ]  # fmt: skip
+
+
+def test_other_channels_and_another_spacing_are_other_data(tmp_path):
+    root = nnunet(tmp_path / "a", 5, channels=2)
+    loaded = [load(root), load(root, channels=[0]), load(root, channels=[1]), load(root, channels=[1, 0])]
+    for i in range(5):
+        for path in (root / "imagesTr").glob(f"case_{i:02}_*"):
+            save(path, volume(i + 100 * int(path.name[8:12])), spacing=(3.0, 1.0, 2.1))
+        save(root / "labelsTr" / f"case_{i:02}.nii.gz", labels(i), spacing=(3.0, 1.0, 2.1))
+    loaded.append(load(root))
+    assert len({data.digest for data in loaded}) == 5
+    for i in range(5):
+        assert len({data.cases[i].scan.digest for data in loaded}) == 5
 
 
 def test_the_reader_is_small_and_travels(tmp_path):

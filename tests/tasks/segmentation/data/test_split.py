@@ -77,7 +77,9 @@ def test_a_test_set_of_its_own_is_tested_in_every_fold():
     assert all(not {0, 5} & {*fold.train, *fold.validation} for fold in result)
     (fold,), notes = folds(NAMES[:20], [0, 5])
     assert fold.test == (0, 5) and len(fold.train) == 16 and notes == []
-    assert folds(NAMES[:3], [0, 1, 2])[0] == [Fold("model", (), (), (0, 1, 2))]
+    everything = [Fold("model", (), (), (0, 1, 2))]
+    assert folds(NAMES[:3], [2, 0, 1]) == (everything, [])
+    assert folds(NAMES[:3], [0, 1, 2], subject="no such name")[0] == everything, "nobody to keep apart"
 
 
 def test_fewer_labels():

@@ -79,7 +79,18 @@ def test_batch_is_capped_with_a_line_that_says_so():
         in plan.why
     )
     assert choose_plan(VOLUMES, replace(config, max_batch=400), PlainConfig()).batch_size == 363
-    assert choose_plan(VOLUMES, replace(config, batch_size=100), PlainConfig()).batch_size == 100
+
+
+def test_a_batch_that_is_asked_for_is_told_beside_the_planned_one():
+    plan = choose_plan(VOLUMES, PlanConfig(), MODEL, 2)
+    assert plan.batch_size == 2
+    assert [line for line in plan.why if line.startswith("batch")] == ["batch 2: as asked (planned: 4)"]
+    config = PlanConfig(preset="default", configuration="2d")
+    plan = choose_plan(VOLUMES, config, PlainConfig(), 100)
+    assert plan.batch_size == 100
+    assert [line for line in plan.why if line.startswith("batch")] == ["batch 100: as asked (planned: 64)"]
+    plan = choose_plan(PROSTATE, PlanConfig(file=PLANS), MODEL, 3)
+    assert (plan.batch_size, plan.why[-1]) == (3, "batch 3: as asked (planned: 5)")
 
 
 def test_encoder_widths_and_blocks_are_the_models():
@@ -145,6 +156,45 @@ def test_networks_that_are_not_planned():
     assert "patch 64 x 64: smp takes multiples of 32" in plan.why
 
 
+@pytest.mark.parametrize("model", [R2UNetConfig(), SMPConfig()], ids=["r2unet", "smp"])
+def test_networks_that_are_not_planned_are_not_explained_by_stages(model):
+    told = choose_plan(IMAGES, PlanConfig(), MODEL).why
+    assert any(line.startswith("stages 6: the last feature map, 6 x 6,") for line in told)
+    assert any("channels" in line and "blocks" in line for line in told)
+    why = choose_plan(IMAGES, PlanConfig(), model).why
+    assert not [line for line in why if "stage" in line or "channels" in line or "blocks" in line]
+    assert "2d by the preset cpu" in why
+    why = choose_plan(IMAGES, PlanConfig(patch_size=[50, 50]), model).why
+    assert [line for line in why if line.startswith("patch")] == ["patch 50 x 50: as asked for"]
+
+
+@pytest.mark.parametrize(
+    ("data", "config", "message"),
+    [
+        (
+            VOLUMES,
+            PlanConfig(spacing=[100.0, 200.0, 300.0]),
+            r"--plan\.spacing 100 x 200 x 300 mm: .* would have 0 x 0 x 0 voxels; make it finer",
+        ),
+        # The order is that of the files, though the coarsest axis comes first in the plan.
+        (VOLUMES, PlanConfig(spacing=[1.0, 1.0, 90.0]), "1 x 1 x 90 mm: .* have 36 x 50 x 0 voxels"),
+        (
+            VOLUMES,
+            PlanConfig(spacing=[2.0, 200.0, 2.0], configuration="3d_lowres"),
+            "2 x 200 x 2 mm: .* 18 x 0 x 18 voxels",
+        ),
+        (IMAGES, PlanConfig(spacing=[2000.0, 2.0]), "2000 x 2 mm: .* have 0 x 256 voxels"),
+        (VOLUMES, PlanConfig(memory=0.001), r"--plan\.memory 0\.001: .*cpu.* more memory is needed"),
+        (VOLUMES, PlanConfig(memory=float("nan")), r"--plan\.memory must be above 0"),
+        (VOLUMES, PlanConfig(spacing=[1.0, float("inf"), 1.0]), r"--plan\.spacing must be above 0"),
+    ],
+)
+def test_spacings_and_memory_that_leave_nothing_are_one_line(data, config, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        choose_plan(data, config, MODEL)
+    assert "\n" not in str(error.value)
+
+
 def test_a_plans_file_is_taken_as_it_is():
     config = PlanConfig(file=PLANS)
     plan = choose_plan(PROSTATE, config, MODEL)
@@ -181,7 +231,7 @@ def test_a_plans_file_is_taken_as_it_is():
         (VOLUMES, PlanConfig(previous="runs/x"), MODEL, "is for --plan.configuration 3d_cascade_fullres"),
         (VOLUMES, PlanConfig(configuration="3d_fullres"), SMPConfig(), "smp is for images"),
         (VOLUMES, PlanConfig(memory=0), MODEL, r"--plan\.memory must be above 0"),
-        (VOLUMES, PlanConfig(batch_size=0), MODEL, r"--plan\.batch_size must be above 0"),
+        (VOLUMES, PlanConfig(max_batch=0), MODEL, r"--plan\.max_batch must be above 0"),
         (VOLUMES, PlanConfig(patch_size=[0, 8, 8]), MODEL, r"--plan\.patch_size must be above 0"),
         (VOLUMES, PlanConfig(spacing=[1.0, 1.0]), MODEL, "spacing has 2 entries; it takes 3"),
         (VOLUMES, PlanConfig(file=PLANS), MODEL, "is for 2 channels, and mine has 1"),

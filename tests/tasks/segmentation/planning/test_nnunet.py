@@ -190,3 +190,49 @@ def test_fingerprint_files(tmp_path):
     path.write_text(json.dumps(fingerprint.to_json() | {"spacings": [[1, 1, 1]]}))
     with pytest.raises(DataError, match="260 shapes and 1 spacings"):
         read_fingerprint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacings": [[0, 1, 1]]}, r"spacing \[0, 1, 1\] must be three numbers of mm above 0"),
+        ({"spacings": [[1, -1, 1]]}, r"spacing \[1, -1, 1\]"),
+        ({"spacings": [[1, 1, float("nan")]]}, r"spacing \[1, 1, nan\]"),
+        ({"spacings": [[1, 1, float("inf")]]}, r"spacing \[1, 1, inf\]"),
+        ({"spacings": ["abc"]}, r"spacing \['a', 'b', 'c'\]"),
+        ({"shapes_after_crop": [[8, 0, 8]]}, r"shape \[8, 0, 8\] must be three whole numbers from 1 on"),
+        ({"shapes_after_crop": [[8, 8.5, 8]]}, r"shape \[8, 8\.5, 8\]"),
+        ({"median_relative_size_after_cropping": "1"}, "median_relative_size_after_cropping '1' must lie"),
+        (
+            {"foreground_intensity_properties_per_channel": {"0": {"mean": 1}}},
+            "channel 0 needs the numbers max",
+        ),
+        ({"foreground_intensity_properties_per_channel": [1]}, "is not a dataset_fingerprint.json"),
+    ],
+)
+def test_sizes_that_no_case_has_are_refused(tmp_path, change, message):
+    good = Fingerprint([(1.0, 1.0, 1.0)], [(8, 8, 8)], 1.0, [STATISTICS])
+    path = tmp_path / "dataset_fingerprint.json"
+    path.write_text(json.dumps(good.to_json()))
+    assert read_fingerprint(path) == good
+    path.write_text(json.dumps(good.to_json() | change))
+    with pytest.raises(DataError, match=message) as error:
+        read_fingerprint(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_write_that_fails_leaves_the_old_plans(tmp_path, monkeypatch):
+    plans = lits()
+    path = tmp_path / "plans.json"
+    write_plans(plans, path)
+    old = path.read_text()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("core.track.folder.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_plans(lits("resenc_l"), path)
+    assert path.read_text() == old
+    assert [each.name for each in tmp_path.iterdir()] == ["plans.json"]

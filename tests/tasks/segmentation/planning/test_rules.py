@@ -218,6 +218,37 @@ def test_every_choice_says_why():
         "2d: batch 2: the smallest; the rule gave 0: no more than 5% of the voxels of all cases" in drive.why
     )
     assert "spacing 1 x 1 mm: medians of 20 cases, which are images" in drive.why
+    small = make_plans(
+        replace(HIPPOCAMPUS, shapes=HIPPOCAMPUS.shapes[:50], spacings=HIPPOCAMPUS.spacings[:50]),
+        3,
+        ["MRI"],
+        "resenc_l",
+    )
+    assert "3d_fullres: batch 35: as many voxels as all cases have" in small.why
+
+
+@pytest.mark.parametrize("preset", ["cpu", "default", "resenc_l"])
+def test_memory_for_one_stage_alone_is_too_little(preset):
+    with pytest.raises(ConfigError, match=rf"--plan\.memory 0\.001: .*{preset}.* more memory is needed"):
+        make_plans(HIPPOCAMPUS, 3, ["MRI"], preset, 0.001)
+    # A case that is too small to halve needs no more memory.
+    plans = make_plans(constant((1.0, 1.0, 1.0), (7, 7, 7), 10), 3, ["MRI"], preset)
+    assert plans.configurations["3d_fullres"].strides == ((1, 1, 1),)
+
+
+@pytest.mark.parametrize(
+    ("memory", "suffix"),
+    [
+        (8, ""),
+        (16.0, "_16G"),
+        (0.5, "_0.5G"),
+        (123456789, "_123456789G"),
+        (1e6, "_1000000G"),
+        (1e20, "_1" + "0" * 20 + "G"),
+    ],
+)
+def test_memory_is_in_the_name_without_exponents(memory, suffix):
+    assert make_plans(HIPPOCAMPUS, 3, ["MRI"], "default", memory).plans_name == f"nnUNetPlans{suffix}"
 
 
 def test_cpu_preset_is_small():
