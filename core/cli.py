@@ -35,13 +35,26 @@ def main(task: Task, command: str, argv: list[str] | None = None) -> int:
         argv: Arguments; those of the process when not given.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in argv
-    try:
+
+    def work(argv: list[str]) -> int:
         config, resume = _parse(task, command, argv)
         run: Callable[..., int] = importlib.import_module(f"core.commands.{command}").run
         return run(task, config) if resume is None else run(task, config, resume)
+
+    return with_one_line_errors(work, argv)
+
+
+def with_one_line_errors(work: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Runs a command and returns its exit code; what a user can cause is one line, and with ``--debug`` a traceback.
+
+    Args:
+        work: Takes the arguments and returns the exit code.
+        argv: Arguments.
+    """
+    try:
+        return work(argv)
     except SkipwayError as error:
-        if debug:
+        if "--debug" in argv:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,13 +7,12 @@ imported.
 from __future__ import annotations
 
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
-from core.cli import default_config
+from core.cli import default_config, with_one_line_errors
 from core.config import RunConfig, check_train
-from core.errors import ConfigError, SkipwayError
+from core.errors import ConfigError
 from core.parser import parse
 from core.registry import nearest
 from core.task import Task, load_task
@@ -49,21 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments; those of the process when not given.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in argv
-    try:
-        task, config, rules, seeds, folder = read_arguments(argv)
-        from core.commands.compare import Wanted, run
+    return with_one_line_errors(_compare, list(sys.argv[1:] if argv is None else argv))
 
-        return run(task, config, Wanted(rules, seeds, folder))
-    except SkipwayError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+
+def _compare(argv: list[str]) -> int:
+    task, config, rules, seeds, folder = read_arguments(argv)
+    from core.commands.compare import Wanted, run
+
+    return run(task, config, Wanted(rules, seeds, folder))
 
 
 def read_arguments(argv: list[str]) -> tuple[Task, Any, list[str] | None, int | None, Path | None]:

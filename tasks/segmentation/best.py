@@ -8,12 +8,12 @@ the one with the highest mean Dice is taken, and post-processing is decided for 
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, SkipwayError
+from core.cli import with_one_line_errors
+from core.errors import ConfigError
 from core.parser import parse
 from tasks.segmentation.config import BestConfig
 
@@ -38,26 +38,20 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments; those of the process when not given.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        config = parse(
-            BestConfig,
-            argv,
-            prog="python -m tasks.segmentation.best",
-            description="Chooses the best of several cross-validated models, or of two together.",
-            epilog=EXAMPLES,
-        )
-        from tasks.segmentation.task import TASK
+    return with_one_line_errors(_best, list(sys.argv[1:] if argv is None else argv))
 
-        return run(TASK, config)
-    except SkipwayError as error:
-        if "--debug" in argv:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+
+def _best(argv: list[str]) -> int:
+    config = parse(
+        BestConfig,
+        argv,
+        prog="python -m tasks.segmentation.best",
+        description="Chooses the best of several cross-validated models, or of two together.",
+        epilog=EXAMPLES,
+    )
+    from tasks.segmentation.task import TASK
+
+    return run(TASK, config)
 
 
 def run(task: Task, config: BestConfig) -> int:

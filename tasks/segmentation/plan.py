@@ -6,11 +6,11 @@ import json
 import math
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import ConfigError, DataError, SkipwayError
+from core.cli import with_one_line_errors
+from core.errors import ConfigError, DataError
 from core.parser import parse
 from tasks.segmentation.config import PlanCommandConfig
 
@@ -30,24 +30,18 @@ TRAINING_ONLY = ("configuration", "file", "previous", "patch_size", "max_batch")
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        config = parse(
-            PlanCommandConfig,
-            argv,
-            prog="python -m tasks.segmentation.plan",
-            description="Plans networks, patches and batches from a data set by nnU-Net's rules, and says why.",
-            epilog=EXAMPLES,
-        )
-        return run(config)
-    except SkipwayError as error:
-        if "--debug" in argv:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+    return with_one_line_errors(_plan, list(sys.argv[1:] if argv is None else argv))
+
+
+def _plan(argv: list[str]) -> int:
+    config = parse(
+        PlanCommandConfig,
+        argv,
+        prog="python -m tasks.segmentation.plan",
+        description="Plans networks, patches and batches from a data set by nnU-Net's rules, and says why.",
+        epilog=EXAMPLES,
+    )
+    return run(config)
 
 
 def run(config: PlanCommandConfig) -> int:

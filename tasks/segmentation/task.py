@@ -41,6 +41,9 @@ class Segmentation(Task):
         "organs": "made volumes of two organs in an nnU-Net folder; the same holds",
         "folder": "your images or volumes: nnU-Net, Decathlon, DRIVE, or folders of images and labels",
     }
+    bundled = {  # noqa: RUF012
+        "nuclei": "fluorescent and stained cell nuclei, told apart: a narrow ResEnc U-Net on a part of DSB2018",
+    }
     more_commands = {  # noqa: RUF012
         "plan": "plans of nnU-Net for a data set, and why",
         "best": "the best of cross-validated models and their pairs",
@@ -56,11 +59,13 @@ class Segmentation(Task):
             "python -m tasks.segmentation.train --resume last",
         ],
         "evaluate": [
-            "python -m tasks.segmentation.evaluate --model runs/segmentation/RUN",
+            "python -m tasks.segmentation.evaluate",
+            "python -m tasks.segmentation.evaluate --model nuclei --data.test_path dsb2018",
             "python -m tasks.segmentation.evaluate --data.test_path other_hospital --scoring.mirror yes",
         ],
         "predict": [
             "python -m tasks.segmentation.predict --input volume.nii.gz",
+            "python -m tasks.segmentation.predict --model nuclei --input cells.png --overlay",
             "python -m tasks.segmentation.predict --input images --output masks --overlay",
         ],
         "export": ["python -m tasks.segmentation.export --format onnx --output export"],

@@ -13,7 +13,7 @@ from core.task import load_task
 from core.track.package import load_package
 
 ROOT = Path(__file__).resolve().parents[2]
-METRICS = {"denoising": "psnr", "super_resolution": "psnr", "speech": "accuracy"}
+METRICS = {"denoising": "psnr", "super_resolution": "psnr", "segmentation": "dice", "speech": "accuracy"}
 TASKS = [name for name in METRICS if load_task(name).bundled]
 BUNDLED = [(task, name) for task in TASKS for name in load_task(task).bundled]
 LARGEST = 3_000_000  # bytes of weights that come with the package
