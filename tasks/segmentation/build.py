@@ -140,7 +140,16 @@ def _build_part(
 def make_part(
     config: SegmentationConfig, fold: Fold, plan: Plan, samples: Samples, learner: Learner, note: str
 ) -> Part:
-    """Returns the part of a fold; its learner knows what pre-training gives."""
+    """Returns the part of a fold; its learner knows what pre-training gives.
+
+    Raises:
+        ConfigError: Training is to stop early, and there is nothing to decide it on.
+    """
+    if config.train.patience and not fold.validation:
+        raise ConfigError(
+            "--train.patience: there are no cases to validate on; set --data.validation_share above 0, give more cases, "
+            "or leave it at 0"
+        )
     if isinstance(getattr(learner.model, "encoder", None), nn.Module):
         learner.late = ("encoder",)
     source = EpochLoader(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.data.loader import Samples
-from core.errors import ConfigError
 from core.train.learner import Learner
 from tasks.segmentation.labels import IGNORE, Labels
 from tasks.segmentation.losses import DeepSupervisionLoss, DiceCE, TargetMaps
@@ -16,10 +16,6 @@ from tasks.segmentation.samples import fixed_batches
 
 KEPT = 0.9
 """Share of the old value in the running mean of the pseudo-Dice (nnU-Net)."""
-NOTHING_TO_VALIDATE = (
-    "there are no cases to validate on: set --data.validation_share above 0 and --train.validation_batches to 1 or "
-    "more, or leave --train.patience and --train.validate_every at 0"
-)
 
 
 class SegmentationLearner(Learner):
@@ -69,11 +65,10 @@ class SegmentationLearner(Learner):
         The pseudo-Dice of a class or region is that of all validation patches together, as if they were one image. A
         target that is neither there nor predicted has none. Its mean is smoothed over the validations (nnU-Net).
 
-        Raises:
-            ConfigError: There is nothing to validate on.
+        Without cases to validate on it is infinite, and there is nothing to log.
         """
-        if self.validation is None or not self.batches:
-            raise ConfigError(NOTHING_TO_VALIDATE)
+        if self.validation is None:
+            return math.inf, {}
         if self._held_out is None:
             self._held_out = fixed_batches(self.validation, self.batches, self.batch_size, self.seed)
         device = self.pseudo_dice.device

@@ -6,6 +6,7 @@ error counts on masked voxels alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from core.data.loader import Samples
 from core.errors import ConfigError
 from core.train.learner import Learner
 from tasks.segmentation.config import MaskedConfig
-from tasks.segmentation.learner import NOTHING_TO_VALIDATE
 from tasks.segmentation.samples import fixed_batches
 
 
@@ -131,11 +131,10 @@ class MaskedLearner(Learner):
     def validate(self) -> tuple[float, dict[str, float]]:
         """Returns the mean squared error on masked voxels, and it with the share of variance that is explained.
 
-        Raises:
-            ConfigError: There is nothing to validate on.
+        Without cases to validate on it is infinite, and there is nothing to log.
         """
-        if self.validation is None or not self.batches:
-            raise ConfigError(NOTHING_TO_VALIDATE)
+        if self.validation is None:
+            return math.inf, {}
         if self._held_out is None:
             self._held_out = fixed_batches(self.validation, self.batches, self.batch_size, self.seed)
         device = next(self.model.parameters()).device

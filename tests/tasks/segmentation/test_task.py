@@ -233,6 +233,18 @@ def test_other_networks_in_the_same_pipeline(cells, work, capsys, model):
     assert code == 0, err
 
 
+def test_few_cases_are_trained_on_without_validation(organs, work, capsys):
+    few = work / "few"
+    for folder in ("imagesTr", "labelsTr"):
+        (few / folder).mkdir(parents=True)
+        for path in sorted((organs / folder).iterdir())[:3]:
+            (few / folder / path.name).write_bytes(path.read_bytes())
+    code, out, err = run("train", ["--data.path", few, *TINY, *SMALL], capsys)
+    assert code == 0 and "none watched" in out, err
+    code, _, err = run("train", ["--data.path", few, *TINY, *SMALL, "--train.patience=2"], capsys)
+    assert code == 2 and "--train.patience" in err and len(err.strip().splitlines()) == 1
+
+
 def test_folds_hold_each_case_out_once_and_a_cascade_reads_them(organs, work, capsys):
     low = ["--plan.configuration=3d_lowres", "--plan.spacing=[4, 2.4, 2.4]", "--data.folds=2"]
     code, _, err = run("train", [f"--data.path={organs}", *low, *TINY, *SMALL, "--output=low"], capsys)
