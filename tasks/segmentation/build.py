@@ -147,8 +147,8 @@ def make_part(
     """
     if config.train.patience and not fold.validation:
         raise ConfigError(
-            "--train.patience: there are no cases to validate on; set --data.validation_share above 0, give more cases, "
-            "or leave it at 0"
+            "--train.patience: there are no cases to validate on; set --data.validation_share above 0, give more "
+            "cases, or leave it at 0"
         )
     if isinstance(getattr(learner.model, "encoder", None), nn.Module):
         learner.late = ("encoder",)
