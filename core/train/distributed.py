@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 
@@ -49,6 +50,8 @@ def start(device: torch.device) -> World:
 def stop() -> None:
     """Leaves the process group."""
     if dist.is_initialized():
+        # Data parallelism leaves cycles that hold the group; its threads must be joined before the interpreter ends.
+        gc.collect()
         dist.destroy_process_group()
 
 
