@@ -1,7 +1,9 @@
 """The coarser model of a cascade: which data it fits, and what it learned from, also inside another package."""
 
+import dataclasses
 from types import SimpleNamespace
 
+import base_plan
 import pytest
 from torch import nn
 
@@ -10,30 +12,11 @@ from tasks.segmentation import build
 from tasks.segmentation.cascade import check_same_data
 from tasks.segmentation.data.cases import Fold
 from tasks.segmentation.labels import Labels
-from tasks.segmentation.planning.plan import Intensities, Plan
 from tasks.segmentation.prepare import Previous
 
 LABELS = Labels(("background", "head"), (0, 1))
 PACKAGE = SimpleNamespace(folder="runs/low", config={"channels": ["MRI"]})
-PLAN = Plan(
-    configuration="3d_lowres",
-    preset="cpu",
-    transpose=(0, 1, 2),
-    spacing=(1.0, 1.0, 1.0),
-    patch_size=(8, 8, 8),
-    batch_size=2,
-    median_shape=(8.0, 8.0, 8.0),
-    normalisation=("none",),
-    masked_normalisation=(False,),
-    intensities=(Intensities(0.0, 1.0, 0.0, 1.0),),
-    strides=((1, 1, 1),),
-    kernels=((3, 3, 3),),
-    widths=(8,),
-    blocks=(1,),
-    decoder_convs=(),
-    residual=True,
-    batch_dice=False,
-)
+PLAN = dataclasses.replace(base_plan.PLAN, configuration="3d_lowres", normalisation=("none",))
 
 
 def previous(*known):

@@ -5,35 +5,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from base_plan import PLAN
 
 from core.errors import ConfigError, DataError
 from tasks.segmentation import prepare
 from tasks.segmentation.data.cases import Case, Fold, Geometry, Scan, SegmentationData, Voxels
 from tasks.segmentation.labels import Labels
-from tasks.segmentation.planning.plan import Intensities, Plan
 from tasks.segmentation.prepare import Previous, prepare_cases
 
 SHAPE = (4, 6, 5)
 LABELS = Labels(("background", "head"), (0, 1))
-PLAN = Plan(
-    configuration="3d_fullres",
-    preset="cpu",
-    transpose=(0, 1, 2),
-    spacing=(1.0, 1.0, 1.0),
-    patch_size=(8, 8, 8),
-    batch_size=2,
-    median_shape=(4.0, 6.0, 5.0),
-    normalisation=("zscore",),
-    masked_normalisation=(False,),
-    intensities=(Intensities(0.0, 1.0, 0.0, 1.0),),
-    strides=((1, 1, 1),),
-    kernels=((3, 3, 3),),
-    widths=(8,),
-    blocks=(1,),
-    decoder_convs=(),
-    residual=True,
-    batch_dice=False,
-)
 
 
 @pytest.fixture

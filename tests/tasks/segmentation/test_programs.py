@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import base_plan
 import numpy as np
 import pytest
 import torch
@@ -16,24 +17,11 @@ from tasks.segmentation.programs import export_segmenter
 from tasks.segmentation.segmenter import Segmenter
 
 LABELS = Labels(("background", "head", "tail"), (0, 1, 2))
-PLAN = Plan(
-    configuration="3d_fullres",
-    preset="cpu",
-    transpose=(0, 1, 2),
-    spacing=(1.0, 1.0, 1.0),
+PLAN = dataclasses.replace(
+    base_plan.PLAN,
     patch_size=(4, 8, 8),
-    batch_size=2,
-    median_shape=(8.0, 8.0, 8.0),
     normalisation=("ct",),
-    masked_normalisation=(False,),
     intensities=(Intensities(40.0, 12.0, -10.0, 90.0),),
-    strides=((1, 1, 1),),
-    kernels=((3, 3, 3),),
-    widths=(8,),
-    blocks=(1,),
-    decoder_convs=(),
-    residual=True,
-    batch_dice=False,
 )
 
 

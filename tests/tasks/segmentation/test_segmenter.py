@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 
+import base_plan
 import numpy as np
 import pytest
 import torch
@@ -15,30 +16,11 @@ from core.errors import DataError
 from tasks.segmentation.data.cases import FLAT, Geometry, Voxels
 from tasks.segmentation.labels import Labels, object_labels
 from tasks.segmentation.onednn import OneDNNConv3d, with_onednn
-from tasks.segmentation.planning.plan import Intensities, Plan
 from tasks.segmentation.preprocess import preprocess
 from tasks.segmentation.segmenter import Segmenter
 
 LABELS = Labels(("background", "low", "high"), (0, 1, 2))
-PLAN = Plan(
-    configuration="3d_fullres",
-    preset="cpu",
-    transpose=(0, 1, 2),
-    spacing=(1.0, 1.0, 1.0),
-    patch_size=(8, 8, 8),
-    batch_size=2,
-    median_shape=(8.0, 8.0, 8.0),
-    normalisation=("none",),
-    masked_normalisation=(False,),
-    intensities=(Intensities(0.0, 1.0, 0.0, 1.0),),
-    strides=((1, 1, 1),),
-    kernels=((3, 3, 3),),
-    widths=(8,),
-    blocks=(1,),
-    decoder_convs=(),
-    residual=True,
-    batch_dice=False,
-)
+PLAN = dataclasses.replace(base_plan.PLAN, normalisation=("none",))
 FLAT_PLAN = dataclasses.replace(
     PLAN, configuration="2d", spacing=(1.0, 1.0), patch_size=(16, 16), resample=False, crop=False
 )
