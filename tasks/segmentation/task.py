@@ -47,6 +47,7 @@ class Segmentation(Task):
     more_commands = {  # noqa: RUF012
         "plan": "plans of nnU-Net for a data set, and why",
         "best": "the best of cross-validated models and their pairs",
+        "from_nnunet": "trainings of nnU-Net v2 as models of ours",
     }
     examples = {  # noqa: RUF012
         "train": [

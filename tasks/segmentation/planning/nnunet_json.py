@@ -125,7 +125,19 @@ def read_plans(path: Path) -> Plans:
         DataError: It cannot be read, lacks something, or names a network, a normalisation or a resampling that is
             not here.
     """
-    stored = read_json(path)
+    return plans_of(read_json(path), path)
+
+
+def plans_of(stored: Mapping[str, Any], path: Path) -> Plans:
+    """Returns the plans that the content of a plans file describes.
+
+    Args:
+        stored: Content.
+        path: Where it is from, for messages.
+
+    Raises:
+        DataError: As for :func:`read_plans`.
+    """
     try:
         return _from_json(stored, path)
     except DataError:
