@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,28 @@ def run_python(tmp_path):
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def stop_after():
+    """A context in which the process gets SIGTERM once a training has made a number of steps."""
+
+    @contextmanager
+    def stopping(step):
+        from core.commands import train
+
+        original = train.Observer
+
+        def observer(advance, log):
+            def count(done, total):
+                advance(done, total)
+                if done == step:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            return original(count, log)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "Observer", observer)
+            yield
+
+    return stopping

@@ -314,25 +314,12 @@ def test_resume_of_an_unknown_run_names_the_nearest(folder):
         _parse(TASK, "train", ["--output", "elsewhere", "--resume", wrong])
 
 
-def test_a_stopped_run_resumes_to_the_same_result(small, work, capsys, monkeypatch):
+def test_a_stopped_run_resumes_to_the_same_result(small, work, capsys, stop_after):
     """SIGTERM in the second of two sessions of a run, through the real commands."""
-    from core.commands import train
-
     small = [*small, "--tracking=none", "--train.ema=0.5"]
     assert run([*small, "--output=whole"], capsys)[0] == 0
 
-    original = train.Observer
-
-    def stopping(advance, log):
-        def count(done, total):
-            advance(done, total)
-            if done == 4:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        return original(count, log)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "Observer", stopping)
+    with stop_after(4):
         code, said = run([*small, "--output=stopped"], capsys)
     (stopped,) = (work / "stopped" / "forecasting").iterdir()
     assert code == 130

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -246,10 +244,8 @@ def test_a_finished_run_is_not_resumed(trained, work, capsys):
     assert "is finished; --config" in err
 
 
-def test_a_stopped_run_resumes_to_the_same_result(work, capsys, monkeypatch):
+def test_a_stopped_run_resumes_to_the_same_result(work, capsys, monkeypatch, stop_after):
     """SIGTERM in the second of three steps, in the middle of an epoch of patches and noise."""
-    from core.commands import train
-
     monkeypatch.setattr(TASK, "figures", lambda *given: iter(()))  # they take most of the time
     argv = [
         f"--data.path={photos(work / 'photos')}",
@@ -264,18 +260,7 @@ def test_a_stopped_run_resumes_to_the_same_result(work, capsys, monkeypatch):
         "--scoring.baselines=[noisy]",
     ]
     assert run("train", [*argv, "--output=whole"], capsys)[0] == 0
-    original = train.Observer
-
-    def stopping(advance, log):
-        def count(done, total):
-            advance(done, total)
-            if done == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        return original(count, log)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "Observer", stopping)
+    with stop_after(1):
         code, _, err = run("train", [*argv, "--output=stopped"], capsys)
     assert code == 130 and "after step 1 of 3" in err
     assert run("train", ["--output=stopped", "--resume=last"], capsys)[0] == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -306,25 +304,12 @@ def test_wrong_options_are_one_line(organs, work, capsys, argv, words):
     assert not (work / "runs").exists()
 
 
-def test_a_stopped_run_resumes_to_the_same_result(organs, work, capsys, monkeypatch):
+def test_a_stopped_run_resumes_to_the_same_result(organs, work, capsys, monkeypatch, stop_after):
     """SIGTERM between two validations: the average of the pseudo-Dice goes on where it was."""
-    from core.commands import train
-
     monkeypatch.setattr(TASK, "figures", lambda *given: iter(()))  # they take most of the time
     argv = [f"--data.path={organs}", *TINY, *SMALL, "--train.steps=5"]
     assert run("train", [*argv, "--output=whole"], capsys)[0] == 0
-    original = train.Observer
-
-    def stopping(advance, log):
-        def count(done, total):
-            advance(done, total)
-            if done == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        return original(count, log)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "Observer", stopping)
+    with stop_after(3):
         code, _, err = run("train", [*argv, "--output=stopped"], capsys)
     assert code == 130 and "after step 3" in err
     code, _, err = run("train", ["--resume=last", "--output=stopped"], capsys)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -307,25 +305,12 @@ def test_wrong_options_are_one_line(trained, work, capsys, argv, words_):
     assert not (work / "runs").exists()
 
 
-def test_a_stopped_run_resumes_to_the_same_result(trained, work, capsys, monkeypatch):
+def test_a_stopped_run_resumes_to_the_same_result(trained, work, capsys, monkeypatch, stop_after):
     """SIGTERM in the middle of an epoch: features that were kept are computed again, and are the same."""
-    from core.commands import train
-
     monkeypatch.setattr(TASK, "figures", lambda *given: iter(()))  # they take most of the time
     argv = [f"--data.path={trained / 'words'}", *TINY, "--data.time_masks=9", "--scoring.stream=false"]
     assert run("train", [*argv, "--output=whole"], capsys)[0] == 0
-    original = train.Observer
-
-    def stopping(advance, log):
-        def count(done, total):
-            advance(done, total)
-            if done == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        return original(count, log)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "Observer", stopping)
+    with stop_after(3):
         code, _, err = run("train", [*argv, "--output=stopped"], capsys)
     assert code == 130 and "after step 3" in err
     assert run("train", ["--output=stopped", "--resume=last"], capsys)[0] == 0
