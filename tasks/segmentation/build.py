@@ -184,7 +184,7 @@ def build_package(
         "labels": labels.to_dict(),
         "channels": data.channels,
         "plan": plan.to_dict(),
-        "model": to_dict(config.model),
+        "model": _without_files(to_dict(config.model)),
         "folds": list(networks),
         # Inference mirrors what training did; None is all axes.
         "mirror_axes": [] if config.augment.kind == "none" else config.augment.mirror,
@@ -211,6 +211,11 @@ def build_package(
     if previous:
         tensors |= {PREVIOUS + name: tensor for name, tensor in previous[1].tensors().items()}
     return Packaged(settings, tensors, metadata)
+
+
+def _without_files(model: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options of a network without the file of its first weights, which its own have replaced."""
+    return {**model, "encoder_weights": None} if "encoder_weights" in model else model
 
 
 def as_part(package: Package) -> dict[str, Any]:

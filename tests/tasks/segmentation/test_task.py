@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
+from core.backbones import create_backbone
 from core.cli import _parse, main
 from core.errors import ConfigError
 from core.track.package import load_package
@@ -229,6 +230,18 @@ def test_other_networks_in_the_same_pipeline(cells, work, capsys, model):
     argv = ["--data.path", cells, *TINY, *model, "--augment.kind=flips", "--plan.patch_size=[32, 32]"]
     code, _, err = run("train", argv, capsys)
     assert code == 0, err
+
+
+def test_a_model_is_rebuilt_without_the_file_of_its_first_weights(cells, work, capsys):
+    encoder = create_backbone("resnet18", num_classes=2)
+    torch.save(encoder.state_dict(), work / "resnet18.pth")
+    argv = ["--model=smp", "--model.encoder_weights=resnet18.pth", "--plan.patch_size=[32, 32]"]
+    code, _, err = run("train", ["--data.path", cells, *TINY, *argv], capsys)
+    assert code == 0, err
+    (work / "resnet18.pth").unlink()
+    package = load_package(the_run(work) / "package")
+    assert package.config["model"]["encoder_weights"] is None
+    TASK.predictor(package)
 
 
 def test_few_cases_are_trained_on_without_validation(organs, work, capsys):
