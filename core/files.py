@@ -1,10 +1,17 @@
-"""Folders for results."""
+"""Folders for results, files that are one, and files as text."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
+
+SHOWN = 5
+"""Files that are left out and named."""
 
 
 def make_folder(path: Path, option: str) -> Path:
@@ -18,3 +25,33 @@ def make_folder(path: Path, option: str) -> Path:
     except OSError as error:
         raise ConfigError(f"{option} {path} cannot be made a folder: {error.strerror}") from None
     return path
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Returns what two names of one file have in common, also through links, which would be written through."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def tell_left_out(names: Sequence[str], shown: int = SHOWN) -> None:
+    """Prints which files of a folder are left out for their endings, if there are any."""
+    if names:
+        what = "1 file with another ending" if len(names) == 1 else f"{len(names)} files with other endings"
+        print(f"{what} left out: {', '.join(names[:shown])}{', ...' if len(names) > shown else ''}")
+
+
+def from_base64(text: Any, column: str, what: str = "a file") -> bytes:
+    """Returns the content of a file that a request holds as base64 text.
+
+    Args:
+        text: What stands in the request.
+        column: Where, for the message.
+        what: What is expected, for the message.
+
+    Raises:
+        DataError: It is no such text.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise DataError(f"{column} is not base64 text of {what}") from None

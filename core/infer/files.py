@@ -15,7 +15,7 @@ from core.data.images.files import ENDINGS, Picture, from_float, read_picture, t
 from core.data.images.folder import SHOWN, list_pictures, other_files
 from core.data.images.resize import imresize
 from core.errors import ConfigError, SkipwayError
-from core.files import make_folder
+from core.files import identity, make_folder, tell_left_out
 from core.infer.config import PicturePredictConfig
 from core.infer.restorer import Cut, Restorer
 
@@ -91,7 +91,7 @@ def restore_files(
     if into_folder:
         make_folder(target, "--output")
     if source.is_dir():
-        _tell_others(source)
+        tell_left_out([item.name for item in other_files(source)], SHOWN)
     restorer.cut = Cut(config.tile, config.halo, config.means)
     if config.tune:
         print(f"form       {restorer.tune()}")
@@ -130,13 +130,13 @@ def with_comparisons(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         stem = job.target.stem if stems[job.target.stem] == 1 else job.target.name
         named.append(replace(job, comparison=job.target.with_name(f"{stem}_compare.png")))
-    inputs = {_identity(job.source): job.source for job in jobs}
+    inputs = {identity(job.source): job.source for job in jobs}
     # The folder of the outputs may not exist yet, and their names in it differ.
     outputs = {job.target for job in named}
     for job in named:
         assert job.comparison is not None
         taken = f"the output {job.comparison.name}" if job.comparison in outputs else None
-        if job.comparison.exists() and (hit := inputs.get(_identity(job.comparison))):
+        if job.comparison.exists() and (hit := inputs.get(identity(job.comparison))):
             taken = f"the input {hit}"
         outputs.add(job.comparison)
         if taken:
@@ -144,20 +144,6 @@ def with_comparisons(jobs: Sequence[Job]) -> list[Job]:
                 f"--side-by-side: {job.comparison} would replace {taken}; name another --output, or rename the file"
             )
     return named
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    # Of links too: the picture would be written through them.
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _tell_others(folder: Path) -> None:
-    others = [item.name for item in other_files(folder)]
-    if others:
-        what = "1 file with another ending" if len(others) == 1 else f"{len(others)} files with other endings"
-        more = ", ..." if len(others) > SHOWN else ""
-        print(f"{what} left out: {', '.join(others[:SHOWN])}{more}")
 
 
 def restore_picture(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pandas as pd
 from core.data.images.encode import check_fits
 from core.data.images.files import Picture, read_picture, write_picture
 from core.errors import DataError, SkipwayError
+from core.files import from_base64
 from core.infer.files import restore_picture
 from core.infer.restorer import Restorer
 
@@ -37,10 +37,7 @@ def serve_frame(restorer: Restorer, frame: pd.DataFrame, scale: int | None = Non
 
 
 def _restored(restorer: Restorer, row: int, text: Any, scale: int | None) -> str:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise DataError(f"row {row}: {COLUMN} is not base64 text of an image file") from None
+    data = from_base64(text, f"row {row}: {COLUMN}", "an image file")
     # The reader goes by content; a file keeps one way in.
     with tempfile.TemporaryDirectory() as folder:
         path, result = Path(folder) / "image", Path(folder) / f"restored{_ending(restorer)}"

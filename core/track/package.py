@@ -49,24 +49,30 @@ class Package:
     config: dict[str, Any]
     metadata: dict[str, Any]
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
         """Reads the weights into CPU memory, with those of the base where the package holds a difference.
+
+        Args:
+            prefix: Only those whose names begin with it; the names stay as they are.
 
         Raises:
             PackageError: They are damaged, or the base is gone or not the same.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
+        differs = "base" in self.metadata
         try:
-            stored = load_file(self.folder / WEIGHTS)
+            with safe_open(self.folder / WEIGHTS, "pt") as file:
+                names = [name for name in file.keys() if differs or name.startswith(prefix)]  # noqa: SIM118  # no mapping
+                stored = {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
             raise PackageError(f"{self.folder / WEIGHTS} is damaged: {error}") from None
-        if "base" not in self.metadata:
+        if not differs:
             return stored
         from core.compress.package import restore
 
-        return restore(self.folder, stored, self.metadata["base"])
+        whole = restore(self.folder, stored, self.metadata["base"])
+        return {name: tensor for name, tensor in whole.items() if name.startswith(prefix)}
 
     def load_into(self, model: nn.Module, prefix: str = "") -> nn.Module:
         """Gives a new model the weights, or those whose names begin with ``prefix``, and returns it for evaluation.
@@ -74,7 +80,7 @@ class Package:
         Raises:
             PackageError: Weights and configuration do not fit.
         """
-        tensors = {k.removeprefix(prefix): v for k, v in self.tensors().items() if k.startswith(prefix)}
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in self.tensors(prefix).items()}
         try:
             model.load_state_dict(tensors)
         except RuntimeError as error:

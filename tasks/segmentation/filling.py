@@ -31,7 +31,13 @@ from tasks.segmentation.build import (
 from tasks.segmentation.config import AugmentConfig, MaskedConfig, SegmentationConfig, SegTrainConfig
 from tasks.segmentation.data.cases import Fold, SegmentationData
 from tasks.segmentation.labels import Labels
-from tasks.segmentation.masked import MaskedLearner, MaskedSamples, block_mask, masked_batch
+from tasks.segmentation.masked import (
+    MaskedLearner,
+    MaskedSamples,
+    block_mask,
+    explained_variance,
+    masked_batch,
+)
 from tasks.segmentation.models.build import build_network
 from tasks.segmentation.planning.plan import Plan
 from tasks.segmentation.preprocess import Prepared, preprocess
@@ -157,10 +163,8 @@ def score(
     for name, image, mask in track(_patches(config, data, plan), "Filling in", total=total, transient=True):
         filled = fill(masked_batch(image, mask), mask)
         where = mask[:, None].expand_as(image)
-        truth = image[where].double()
-        error = (filled[where].double() - truth).square().mean().item()
-        variance = max(truth.var(correction=0).item(), 1e-12)
-        rows.append({"case": name, "mse": error, "explained": 1 - error / variance})
+        error = (filled[where].double() - image[where].double()).square().mean().item()
+        rows.append({"case": name, "mse": error, "explained": explained_variance(filled, image, mask)})
         if len(shown) < SHOWN:
             shown.append(Shown(name, image[0].numpy(), mask[0].numpy(), filled[0].numpy()))
     frame = pd.DataFrame(rows)
@@ -235,8 +239,5 @@ def serve_frame(filler: Filler, frame: pd.DataFrame) -> pd.DataFrame:
         image = samples.draw(0, rng)["image"][None]
         block = min(MaskedConfig().block, *filler.plan.patch_size)
         mask = block_mask(filler.plan.patch_size, MaskedConfig(block=max(1, block // 2)), rng)[None]
-        filled = filler.fill(masked_batch(image, mask), mask)
-        where = mask[:, None].expand_as(image)
-        error = (filled[where] - image[where]).square().mean() / image[where].var().clamp(min=1e-12)
-        explained.append(1 - error.item())
+        explained.append(explained_variance(filler.fill(masked_batch(image, mask), mask), image, mask))
     return pd.DataFrame({"explained": explained})

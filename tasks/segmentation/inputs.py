@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from core.errors import DataError, SkipwayError
+from core.files import from_base64
 from tasks.segmentation.data.cases import FLAT, Voxels
 from tasks.segmentation.data.scan import match_channel_count
 from tasks.segmentation.data.volumes import ENDINGS, VOLUME_ENDINGS, read_image
@@ -103,7 +102,7 @@ def read_rows(
             files = []
             try:
                 for number, text in enumerate(texts):
-                    data = _decoded(text)
+                    data = from_base64(text, COLUMN)
                     kind = ending if isinstance(ending, str) and ending else ending_of_content(data)
                     if kind.lower() not in ENDINGS:
                         raise DataError(f"unknown ending {kind!r}; use one of {', '.join(ENDINGS)}")
@@ -138,10 +137,3 @@ def _numbered(frame: pd.DataFrame) -> list[str]:
     while (name := f"{COLUMN}_{len(names) + 1}") in frame:
         names.append(name)
     return names
-
-
-def _decoded(text: Any) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise DataError(f"{COLUMN} is not base64 text of a file") from None

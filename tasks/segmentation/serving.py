@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.data.images.files import Picture, write_picture
 from core.errors import ConfigError, SkipwayError
-from core.files import make_folder
+from core.files import identity, make_folder, tell_left_out
 from tasks.segmentation.checks import apply_options
 from tasks.segmentation.config import SegPredictConfig
 from tasks.segmentation.data.cases import FLAT, Geometry
@@ -31,8 +31,6 @@ __all__ = ["default_output", "example_request", "predict_files", "read_rows", "s
 
 MARK = "_seg"
 LABELS = "labels"
-SHOWN = 5
-"""Files that are left out and named."""
 
 
 class Model(Protocol):
@@ -81,8 +79,8 @@ def predict_files(segmenter: Segmenter, config: SegPredictConfig) -> list[str]:
     if source.is_dir() and target.is_file():
         raise ConfigError(f"--input {source} is a folder and --output {target} is a file; name a folder")
     make_folder(target if into_folder else target.parent, "--output")
-    _tell_others(source)
-    taken = {_identity(path): path for _, paths in cases for path in paths}
+    tell_left_out([path.name for path in other_files(source)])
+    taken = {identity(path): path for _, paths in cases for path in paths}
     failures = []
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), transient=True) as progress:
@@ -96,7 +94,7 @@ def predict_files(segmenter: Segmenter, config: SegPredictConfig) -> list[str]:
             place = target / f"{name}{label_ending(ending_of(paths[0]))}" if into_folder else target
             try:
                 for path in result_files(place, config):
-                    if path.exists() and (hit := taken.get(_identity(path))):
+                    if path.exists() and (hit := taken.get(identity(path))):
                         raise ConfigError(f"{path} would replace the input {hit.name}; name another --output")
                 voxels = read_voxels(paths, name, segmenter.channels, chosen, spacing)
                 if not into_folder:
@@ -181,19 +179,6 @@ def _naming(paths: Sequence[Path], name: str, error: str) -> str:
     if any(str(path) in error for path in paths):
         return error
     return f"{paths[0]}: {error.removeprefix(f'{name}: ')}"
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    # Of links too: the result would be written through them.
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _tell_others(folder: Path) -> None:
-    others = [path.name for path in other_files(folder)]
-    if others:
-        what = "1 file with another ending" if len(others) == 1 else f"{len(others)} files with other endings"
-        print(f"{what} left out: {', '.join(others[:SHOWN])}{', ...' if len(others) > SHOWN else ''}")
 
 
 def _encoded(path: Path) -> str:

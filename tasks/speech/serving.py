@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 import math
 import numbers
@@ -21,7 +20,7 @@ from rich.text import Text
 
 from core.commands.results import make_console
 from core.errors import ConfigError, DataError, SkipwayError
-from core.files import make_folder
+from core.files import from_base64, make_folder
 from core.track.folder import write_atomic
 from tasks.speech.config import LIVE_INPUTS, SpeechPredictConfig
 from tasks.speech.data.audio import printable, read_recording, stream_blocks
@@ -159,10 +158,7 @@ def serve_frame(spotter: Spotter, frame: pd.DataFrame, params: dict[str, Any]) -
 
 
 def _decoded(spotter: Spotter, row: int, text: Any) -> np.ndarray:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, TypeError, ValueError):
-        raise DataError(f"row {row}: {COLUMN} is not base64 text of an audio file") from None
+    data = from_base64(text, f"row {row}: {COLUMN}", "an audio file")
     # The reader goes by content; a file keeps one way in.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recording"
