@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from commands import run_command
 from PIL import Image
 
 from core.cli import _parse, main
@@ -53,14 +55,7 @@ def work(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(command, argv, capsys):
-    """Exit code and what was said on both streams."""
-    try:
-        code = main(TASK, command, [str(word) for word in argv])
-    except SystemExit as stop:
-        code = stop.code
-    said = capsys.readouterr()
-    return code, said.out, said.err
+run = partial(run_command, TASK)
 
 
 def the_run(root):

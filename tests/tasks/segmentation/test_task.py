@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from commands import run_command
 from PIL import Image
 
 from core.backbones import create_backbone
@@ -61,14 +63,7 @@ def plan(dims):
     )
 
 
-def run(command, argv, capsys):
-    """Exit code and what was said on both streams."""
-    try:
-        code = main(TASK, command, [str(word) for word in argv])
-    except SystemExit as stop:
-        code = stop.code
-    said = capsys.readouterr()
-    return code, said.out, said.err
+run = partial(run_command, TASK)
 
 
 def the_run(root):

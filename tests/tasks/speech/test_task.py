@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from commands import run_command
 
 from core.cli import _parse, main
 from core.track.package import load_package
@@ -64,14 +66,7 @@ def words(folder, names=("high", "low", "rare"), speakers=10, noise=True):
     return folder
 
 
-def run(command, argv, capsys):
-    """Exit code and what was said on both streams."""
-    try:
-        code = main(TASK, command, [str(word) for word in argv])
-    except SystemExit as stop:
-        code = stop.code
-    said = capsys.readouterr()
-    return code, said.out, said.err
+run = partial(run_command, TASK)
 
 
 def the_run(root):
