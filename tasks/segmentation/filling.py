@@ -30,6 +30,7 @@ from tasks.segmentation.build import (
 )
 from tasks.segmentation.config import AugmentConfig, MaskedConfig, SegmentationConfig, SegTrainConfig
 from tasks.segmentation.data.cases import Fold, SegmentationData
+from tasks.segmentation.inputs import read_rows
 from tasks.segmentation.labels import Labels
 from tasks.segmentation.masked import (
     MaskedLearner,
@@ -121,11 +122,6 @@ class Filler:
         return torch.stack([network(x).float().cpu() for network in self.networks.values()]).mean(0)
 
 
-def load_filler(package: Package) -> Filler:
-    """Rebuilds a masked autoencoder."""
-    return Filler(package)
-
-
 @dataclass
 class Shown:
     """Patches of a case for the picture, each ``(C, *patch)``; the mask is ``(*patch)``."""
@@ -136,15 +132,20 @@ class Shown:
     filled: np.ndarray
 
 
+def _patches_of(prepared: Prepared, name: str, plan: Plan, labels: Labels) -> PatchSamples:
+    """Returns patches from anywhere in a case, as they are."""
+    train = SegTrainConfig(batches_per_epoch=1, foreground=0.0)
+    return PatchSamples([prepared], [name], plan, labels, train, AugmentConfig("none"))
+
+
 def _patches(
     config: SegmentationConfig, data: SegmentationData, plan: Plan
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yields the name, patches ``(B, C, *patch)`` and masks ``(B, *patch)`` of each test case; always the same."""
-    train = SegTrainConfig(batches_per_epoch=1, foreground=0.0)
     for position in sorted({i for fold in data.folds for i in fold.test}):
         case = data.cases[position]
         prepared = preprocess(data.read(case), plan, case.name)
-        samples = PatchSamples([prepared], [case.name], plan, data.labels, train, AugmentConfig("none"))
+        samples = _patches_of(prepared, case.name, plan, data.labels)
         images, masks = [], []
         for number in range(PATCHES):
             rng = np.random.default_rng(derive_seed(0, "masked test", position, number))
@@ -228,15 +229,11 @@ def serve_frame(filler: Filler, frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         DataError: A row is not an image that the model reads.
     """
-    from tasks.segmentation.serving import read_rows
-
     explained = []
     for name, voxels in read_rows(frame, filler.channels):
         prepared = preprocess(voxels, filler.plan, name)
         rng = np.random.default_rng(0)
-        train = SegTrainConfig(batches_per_epoch=1, foreground=0.0)
-        samples = PatchSamples([prepared], [name], filler.plan, filler.labels, train, AugmentConfig("none"))
-        image = samples.draw(0, rng)["image"][None]
+        image = _patches_of(prepared, name, filler.plan, filler.labels).draw(0, rng)["image"][None]
         block = min(MaskedConfig().block, *filler.plan.patch_size)
         mask = block_mask(filler.plan.patch_size, MaskedConfig(block=max(1, block // 2)), rng)[None]
         explained.append(explained_variance(filler.fill(masked_batch(image, mask), mask), image, mask))

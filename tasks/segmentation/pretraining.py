@@ -69,9 +69,9 @@ class Pretraining(Segmentation):
 
     def predictor(self, package: Package) -> Filler:  # type: ignore[override]  # it segments nothing
         """Rebuilds the network."""
-        from tasks.segmentation.filling import load_filler
+        from tasks.segmentation.filling import Filler
 
-        return load_filler(package)
+        return Filler(package)
 
     def evaluate(  # type: ignore[override]
         self, predictor: Filler, config: SegmentationConfig, data: SegmentationData

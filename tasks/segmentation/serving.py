@@ -27,8 +27,6 @@ from tasks.segmentation.planning.plan import Plan
 from tasks.segmentation.results import check_place, describe, result_files, stored_labels, write_results
 from tasks.segmentation.segmenter import Segmenter
 
-__all__ = ["default_output", "example_request", "predict_files", "read_rows", "serve_frame"]
-
 MARK = "_seg"
 LABELS = "labels"
 
