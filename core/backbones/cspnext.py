@@ -100,21 +100,22 @@ class CSPLayer(nn.Module):
 
     Args:
         make: What the layers are made of; its attention joins the halves.
-        channels: Channels before and after.
-        blocks: Map ``(B, channels / 2, *spatial)`` to the same shape.
+        in_channels: Channels before.
+        out_channels: Channels after.
+        blocks: Map ``(B, out_channels / 2, *spatial)`` to the same shape.
     """
 
-    def __init__(self, make: BlockSpec, channels: int, blocks: ResidualChain) -> None:
+    def __init__(self, make: BlockSpec, in_channels: int, out_channels: int, blocks: ResidualChain) -> None:
         super().__init__()
-        half = channels // 2
-        self.main_conv = conv_norm(make, channels, half)
-        self.short_conv = conv_norm(make, channels, half)
+        half = out_channels // 2
+        self.main_conv = conv_norm(make, in_channels, half)
+        self.short_conv = conv_norm(make, in_channels, half)
         self.blocks = blocks
         self.attention = make.attention_layer(2 * half)
-        self.final_conv = conv_norm(make, 2 * half, channels)
+        self.final_conv = conv_norm(make, 2 * half, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(B, channels, *spatial)`` to the same shape."""
+        """Maps ``(B, in_channels, *spatial)`` to ``(B, out_channels, *spatial)``."""
         joined = torch.cat([self.blocks(self.main_conv(x)), self.short_conv(x)], 1)
         return self.final_conv(self.attention(joined))
 
@@ -153,7 +154,7 @@ class CSPNeXt(Backbone):
             if i == len(widths) - 1:
                 layers.append(SpatialPyramidPooling(make, width))
             name = f"stage{i + 1}"
-            setattr(self, name, nn.Sequential(*layers, CSPLayer(make, width, chain)))
+            setattr(self, name, nn.Sequential(*layers, CSPLayer(make, width, width, chain)))
             self.feature_info.append(FeatureInfo(width, 4 * 2**i, name))
             before = width
         self.num_features = before

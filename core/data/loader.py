@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, islice
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +33,38 @@ class Samples(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where in a training a sample is drawn.
+
+    Attributes:
+        epoch: Passes over the data before, from 0.
+        index: Sample, from 0.
+        recent: Samples that the same loader process drew last, the newest first: what it still holds in memory.
+    """
+
+    epoch: int
+    index: int
+    recent: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class PlacedSamples(Protocol):
+    """Samples that are mixed with others, or change in the course of a training.
+
+    Attributes:
+        window: Number of samples in :attr:`Place.recent`, as far as so many were drawn.
+    """
+
+    window: int
+
+    def __len__(self) -> int:
+        """Number of samples in an epoch."""
+
+    def draw_at(self, place: Place, rng: np.random.Generator) -> dict[str, Any]:
+        """Returns what :meth:`Samples.draw` does; it depends on the place and ``rng`` alone."""
+
+
 class EpochLoader:
     """A :class:`core.train.learner.BatchSource` over a finite data set.
 
@@ -37,16 +72,18 @@ class EpochLoader:
         samples: The data.
         batch_size: Samples in a batch, over all processes; an incomplete last batch is dropped in training.
         seed: Seed of the order and of what the samples draw.
-        workers: Loader processes; with 0 a resumed run is bit-equal to an uninterrupted one.
+        workers: Loader processes, which stay for the whole training; with 0 a resumed run is bit-equal to an
+            uninterrupted one.
         world: This process's share, the environment's by default: every rank takes its slice of a batch.
         groups: Sizes of groups of samples that follow each other, where a batch must be of one group, such as
             patches of one size; by default all samples are one.
         shuffle: Draw the samples in a random order; otherwise their numbers tell their place in the batch.
+        collate: Makes a batch of what the samples draw, where that is not of equal shapes; torch's by default.
     """
 
     def __init__(
         self,
-        samples: Samples,
+        samples: Samples | PlacedSamples,
         batch_size: int,
         *,
         seed: int,
@@ -54,9 +91,10 @@ class EpochLoader:
         world: World | None = None,
         groups: Sequence[int] | None = None,
         shuffle: bool = True,
+        collate: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
     ) -> None:
         self.samples, self.batch_size, self.seed, self.workers = samples, batch_size, seed, workers
-        self.shuffle = shuffle
+        self.shuffle, self.collate = shuffle, collate
         self.world = world or environment_world()
         if batch_size % self.world.size:
             raise DataError(
@@ -73,23 +111,41 @@ class EpochLoader:
 
     def batches(self, start: int, device: torch.device) -> Iterator[dict[str, Any]]:
         """Yields batches from number ``start`` on, epoch after epoch, without end."""
-        epoch, skip = divmod(start, self.steps_per_epoch)
-        while True:
-            loader = DataLoader(
-                _Epoch(self.samples, self.seed, epoch),
-                batch_sampler=self._indices(epoch, skip),
-                num_workers=self.workers,
-                pin_memory=device.type == "cuda",
-                # The default draws from the global generator, which would shift dropout after a resume.
-                generator=generator(self.seed, "workers", epoch),
-            )
-            for batch in loader:
-                yield {
-                    k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()
-                }
-            epoch, skip = epoch + 1, 0
+        loader = DataLoader(
+            _Drawn(self.samples, self.seed),
+            batch_sampler=_From(self, start),
+            num_workers=self.workers,
+            collate_fn=self.collate,
+            pin_memory=device.type == "cuda",
+            # The default draws from the global generator, which would shift dropout after a resume.
+            generator=generator(self.seed, "workers"),
+        )
+        for batch in loader:
+            yield {k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in batch.items()}
 
-    def _indices(self, epoch: int, skip: int) -> list[list[int]]:
+    def places(self, start: int) -> Iterator[list[Place]]:
+        """Yields what each batch from number ``start`` on holds."""
+        # Enough for the batches that the window reaches back to.
+        order = lru_cache(maxsize=4)(self._indices)
+        window = self.samples.window if isinstance(self.samples, PlacedSamples) else 0
+        # torch deals the batches out to its processes in turn.
+        stride = max(1, self.workers)
+
+        def before(number: int) -> Iterator[int]:
+            for earlier in range(number - stride, -1, -stride):
+                epoch, position = divmod(earlier, self.steps_per_epoch)
+                yield from reversed(order(epoch)[position])
+
+        for number in count(start):
+            epoch, position = divmod(number, self.steps_per_epoch)
+            recent = list(islice(before(number), window))
+            places = []
+            for index in order(epoch)[position]:
+                places.append(Place(epoch, index, tuple(recent)))
+                recent = [index, *recent][:window]
+            yield places
+
+    def _indices(self, epoch: int) -> list[list[int]]:
         random = generator(self.seed, "order", epoch)
         parts, first = [], 0
         for size in self.groups:
@@ -99,15 +155,27 @@ class EpochLoader:
         whole = torch.cat(parts)
         if len(parts) > 1:
             whole = whole[torch.randperm(len(whole), generator=random)]
-        return whole[skip:, self.world.rank :: self.world.size].tolist()
+        return whole[:, self.world.rank :: self.world.size].tolist()
 
 
-class _Epoch(Dataset):
-    """One epoch of the data, as the loader's processes see it."""
+class _From:
+    """The batches of a loader from a number on, without end, as torch's loader asks for them."""
 
-    def __init__(self, samples: Samples, seed: int, epoch: int) -> None:
-        self.samples, self.seed, self.epoch = samples, seed, epoch
+    def __init__(self, loader: EpochLoader, start: int) -> None:
+        self.loader, self.start = loader, start
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "draw", self.epoch, index)))
-        return self.samples.draw(index, rng)
+    def __iter__(self) -> Iterator[list[Place]]:
+        return self.loader.places(self.start)
+
+
+class _Drawn(Dataset):
+    """The data as the loader's processes see it: a sample is drawn at its place."""
+
+    def __init__(self, samples: Samples | PlacedSamples, seed: int) -> None:
+        self.samples, self.seed = samples, seed
+
+    def __getitem__(self, place: Place) -> dict[str, Any]:
+        rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "draw", place.epoch, place.index)))
+        if isinstance(self.samples, PlacedSamples):
+            return self.samples.draw_at(place, rng)
+        return self.samples.draw(place.index, rng)

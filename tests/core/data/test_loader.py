@@ -1,6 +1,7 @@
 """Batches by number."""
 
 import itertools
+import os
 from itertools import chain
 
 import numpy as np
@@ -151,3 +152,63 @@ def test_one_group_is_no_groups():
 def test_each_group_fills_a_batch():
     with pytest.raises(DataError, match="3 samples do not fill a batch of 4"):
         EpochLoader(Numbers(23), 4, seed=0, groups=[20, 3])
+
+
+class Mixed(Numbers):
+    """Each sample tells its epoch and which others it may be mixed with."""
+
+    window = 5
+
+    def draw_at(self, place, rng):
+        recent = [*place.recent, *[-1] * (self.window - len(place.recent))]
+        return {"x": torch.tensor([float(place.index)]), "epoch": place.epoch, "recent": torch.tensor(recent)}
+
+
+def test_what_was_drawn_last_is_known_and_reaches_over_the_end_of_an_epoch():
+    drawn = batches(EpochLoader(Mixed(6), 3, seed=2), 0, 4)
+    order = [int(x) for batch in drawn for x in batch["x"]]
+    recent = [row.tolist() for batch in drawn for row in batch["recent"]]
+    for i, row in enumerate(recent):
+        before = order[:i][::-1][:5]
+        assert row == [*before, *[-1] * (5 - len(before))]
+    assert [batch["epoch"].tolist() for batch in drawn] == [[0] * 3, [0] * 3, [1] * 3, [1] * 3]
+
+
+@pytest.mark.parametrize("start", [0, 1, 3])
+def test_the_samples_before_are_those_of_the_same_process(start):
+    """Also where the training was resumed, and torch counts its batches from there."""
+    loader = EpochLoader(Mixed(8), 2, seed=2, workers=2)
+    order = take(EpochLoader(Numbers(8), 2, seed=2), 0, 8)
+    for number, batch in enumerate(batches(loader, start, 4), start):
+        first, second = order[number]
+        held = [x for earlier in range(number - 2, -1, -2) for x in order[earlier][::-1]]
+        rows = batch["recent"].tolist()
+        assert [x for x in rows[0] if x >= 0] == held[:5]
+        assert [x for x in rows[1] if x >= 0] == [first, *held][:5]
+        assert batch["x"].flatten().tolist() == [first, second]
+
+
+def test_the_processes_of_the_loader_stay_over_the_epochs():
+    class Processes(Numbers):
+        def draw(self, index, rng):
+            return {"process": os.getpid()}
+
+    loader = EpochLoader(Processes(4), 2, seed=0, workers=2)
+    seen = {int(pid) for batch in batches(loader, 0, 8) for pid in batch["process"]}
+    assert len(seen) == 2 and os.getpid() not in seen
+
+
+def test_samples_of_several_sizes_become_a_batch_by_the_function_given():
+    class Growing(Numbers):
+        def draw(self, index, rng):
+            return {"boxes": torch.full((index, 4), float(index))}
+
+    def joined(drawn):
+        return {
+            "boxes": torch.cat([each["boxes"] for each in drawn]),
+            "sizes": [len(d["boxes"]) for d in drawn],
+        }
+
+    batch = batches(EpochLoader(Growing(3), 3, seed=0, collate=joined), 0, 1)[0]
+    assert sorted(batch["sizes"]) == [0, 1, 2]
+    assert batch["boxes"].shape == (3, 4)
