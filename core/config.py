@@ -21,14 +21,18 @@ class TrainConfig:
         epochs: Passes over the data, for tasks that have epochs; used when steps is not given.
         batch_size: Samples in a step, over all processes.
         lr: Peak learning rate.
+        lr_base_batch: Batch size that lr is for: the rate that is used is lr * batch_size * accumulate / lr_base_batch
+            (linear scaling, arXiv:1706.02677); by default lr is used as it is.
         optimizer: adam, adamw, sgd (Nesterov), or lamb for large batches.
         momentum: Of sgd.
         weight_decay: Decoupled for adamw, part of the scaled step for lamb, L2 for the others; never on vectors
             (norms, biases).
         schedule: constant, cosine (to zero), poly ((1 - t)^0.9, to zero), thirds (halved after each third of the
-            steps), milestones, or sawtooth, for a model that starts from a pre-trained one.
+            steps), milestones, flat_cosine, or sawtooth, for a model that starts from a pre-trained one.
         milestones: Shares of the steps after which the rate is multiplied by decay, such as [0.5, 0.75].
         decay: That factor.
+        flat: Share of the steps at the peak in flat_cosine (its warm-up included), before half a cosine begins.
+        final_lr: Learning rate at the end of flat_cosine, as a fraction of the peak.
         teeth: Shares of the steps at which the warm-up of the new part ends in sawtooth, its decay, and the warm-up
             of the whole, whose decay is the rest; the pre-trained part waits until the second.
         warmup_steps: Steps of linear warm-up.
@@ -37,6 +41,9 @@ class TrainConfig:
         grad_noise: Scale eta of Gaussian gradient noise with variance eta / (1 + step)^0.55; 0 is off.
         ema: Decay of an exponential moving average of the weights, which is then what is kept.
         ema_warmup: Use the smaller of that decay and (1 + t) / (10 + t) after t steps.
+        ema_gamma: Use the decay ema * (1 - exp(-(1 + t) / ema_gamma)) after t steps, another warm-up.
+        ema_steps: Steps of the training that ema and ema_gamma were chosen for; a shorter one scales both, so that
+            the average covers the same share of it.
         drop_path_schedule: Whether residual updates are dropped at their rate from the start (constant), or at a
             rate that grows over the steps from 0 to it (linear).
         orthonormal: Weight of the penalty that makes the rows of weight matrices orthonormal; 0 is off.
@@ -44,6 +51,8 @@ class TrainConfig:
             be open; 0 is off.
         start_from: Trained model of the task whose weights are the first ones, where they fit (fine-tuning): named as
             teacher, or a model that comes with the task.
+        freeze: Modules of the model that do not learn, such as [backbone] or [backbone.stem, backbone.stage1]; they
+            stay in evaluation mode, so that norms keep their statistics.
         teacher: Trained model of the task whose outputs are learned too: models:/NAME/VERSION, a run's folder or
             a package's folder.
         teacher_weight: Share of the teacher in the loss, from 0 to 1.
@@ -71,12 +80,17 @@ class TrainConfig:
     epochs: int | None = None
     batch_size: int = 32
     lr: float = 1e-3
+    lr_base_batch: int | None = None
     optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "poly", "thirds", "milestones", "sawtooth"] = "cosine"
+    schedule: Literal["constant", "cosine", "poly", "thirds", "milestones", "sawtooth", "flat_cosine"] = (
+        "cosine"
+    )
     milestones: list[float] = field(default_factory=lambda: [0.5, 0.75])
     decay: float = 0.1
+    flat: float = 0.5
+    final_lr: float = 0.05
     teeth: list[float] = field(default_factory=lambda: [0.025, 0.05, 0.1])
     warmup_steps: int = 0
     grad_clip: float | None = None
@@ -84,10 +98,13 @@ class TrainConfig:
     grad_noise: float = 0.0
     ema: float | None = None
     ema_warmup: bool = False
+    ema_gamma: float | None = None
+    ema_steps: int | None = None
     drop_path_schedule: Literal["constant", "linear"] = "constant"
     orthonormal: float = 0.0
     gate_cost: float = 0.0
     start_from: str | None = None
+    freeze: list[str] = field(default_factory=list)
     teacher: str | None = None
     teacher_weight: float = 0.5
     teacher_distance: Literal["kl", "mse", "relative"] = "kl"
@@ -238,10 +255,23 @@ def per_part(value: float | dict[str, Any], part: str, option: str) -> Any:
     return value.get(part, value.get("default"))
 
 
+def peak_lr(config: TrainConfig) -> float:
+    """Returns the peak learning rate of the batches that are used.
+
+    It is ``lr``, or in proportion to the samples of an optimiser step where ``lr_base_batch`` says which ``lr`` is for
+    (the linear scaling rule: Goyal et al., arXiv:1706.02677, section 2.1).
+    """
+    if config.lr_base_batch is None:
+        return config.lr
+    return config.lr * config.batch_size * config.accumulate / config.lr_base_batch
+
+
 AT_LEAST = {
     "epochs": 1,
     "batch_size": 1,
+    "lr_base_batch": 1,
     "accumulate": 1,
+    "ema_steps": 1,
     "log_every": 1,
     "weight_decay": 0,
     "warmup_steps": 0,
@@ -262,12 +292,16 @@ def check_train(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not value >= least:
             raise ConfigError(f"--train.{name} {value} is too small; use {least} or more")
-    for name in ("lr", "grad_clip", "teacher_temperature"):
+    for name in ("lr", "grad_clip", "ema_gamma", "teacher_temperature"):
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise ConfigError(f"--train.{name} {value} is too small; use a number above 0")
     if not 0 <= config.momentum < 1:
         raise ConfigError(f"--train.momentum {config.momentum} must lie from 0 to below 1")
+    if not 0 <= config.flat < 1:
+        raise ConfigError(f"--train.flat {config.flat} is not a share that leaves a rest; use 0 to below 1")
+    if not 0 <= config.final_lr <= 1:
+        raise ConfigError(f"--train.final_lr {config.final_lr} is not a fraction of the peak; use 0 to 1")
     if len(config.teeth) != 3 or [0.0, *config.teeth, 1.0] != sorted({0.0, *config.teeth, 1.0}):
         raise ConfigError(f"--train.teeth {config.teeth} must be three growing shares between 0 and 1")
     steps = config.steps if isinstance(config.steps, dict) else {"default": config.steps}
@@ -280,6 +314,13 @@ def check_train(config: TrainConfig) -> None:
         )
     if config.ema_warmup and config.ema is None:
         raise ConfigError("--train.ema_warmup has no moving average to warm up; set --train.ema too")
+    for name in ("ema_gamma", "ema_steps"):
+        if getattr(config, name) is not None and config.ema is None:
+            raise ConfigError(
+                f"--train.{name} is of a moving average; set --train.ema, or --train.{name} null"
+            )
+    if config.ema_gamma is not None and config.ema_warmup:
+        raise ConfigError("--train.ema_gamma and --train.ema_warmup are two warm-ups; use one of them")
     if not 0 <= config.teacher_weight <= 1:
         raise ConfigError(
             f"--train.teacher_weight {config.teacher_weight} is not a share; use a number from 0 to 1"

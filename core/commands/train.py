@@ -16,7 +16,7 @@ from torch import nn
 
 from core.commands.load import find_package
 from core.commands.results import compare, make_console, print_results
-from core.config import dump_config, flatten, parse_duration, per_part, to_dict
+from core.config import TrainConfig, dump_config, flatten, parse_duration, peak_lr, per_part, to_dict
 from core.errors import ConfigError, Interrupted, TrainingError
 from core.report.html import write_report
 from core.task import Evaluation, Part, Task
@@ -27,6 +27,7 @@ from core.track.run import Nested, NullRun, Run
 from core.track.store import prepare, public_uri, resolve_uri
 from core.train import distributed
 from core.train.distill import distilled
+from core.train.freeze import frozen_modules
 from core.train.hardware import choose_device, choose_precision, keep_large_allocations
 from core.train.loop import Observer, Trainer
 from core.train.memory import recompute
@@ -67,6 +68,7 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
             f"data       {data.name}: {data.size} samples, digest {data.digest[:12]}",
             *(f"           {note}" for note in [*data.notes, *task.notes(parts)]),
             f"device     {device}, {reason}, {torch.get_num_threads()} threads, {world.size} process(es)",
+            *_scaled_rate(config.train),
         ]
         for line in lines:
             console.print(line, markup=False)
@@ -111,7 +113,18 @@ def build_parts(task: Task, config: Any, data: Any) -> tuple[list[Part], dict[st
     steps = {part.name: _total_steps(part, config) for part in parts}
     for part in parts:
         recompute(part.learner, config.train.recompute)
+        frozen_modules(part.learner.model, config.train.freeze)  # a wrong name is told before there is a run
     return parts, steps
+
+
+def _scaled_rate(train: TrainConfig) -> list[str]:
+    """Returns the line that tells of a learning rate that follows the batch size; none where it does not."""
+    if train.lr_base_batch is None:
+        return []
+    return [
+        f"rate       {train.lr:g} for a batch of {train.lr_base_batch}: {peak_lr(train):g} for "
+        f"{train.batch_size * train.accumulate} (--train.lr_base_batch null takes --train.lr as it is)"
+    ]
 
 
 def _start(task: Task, config: Any, parts: list[Part]) -> None:

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.config import TrainConfig
+from core.config import TrainConfig, peak_lr
 from core.errors import ConfigError, Interrupted, TrainingError
 from core.residual.drop import set_drop_scale
 from core.train import distributed
 from core.train.checkpoint import load_checkpoint, save_checkpoint
 from core.train.distill import Distilled
 from core.train.ema import averaged_weights, build_average, copy_weights
+from core.train.freeze import freeze, train_mode
 from core.train.learner import BatchSource, Learner
 from core.train.optim import add_gradient_noise, build_optimizer, lr_factor
 from core.train.penalties import penalties
@@ -100,8 +101,9 @@ class Trainer:
             raise ConfigError(
                 "--train.teacher works in the command train; from Python use core.train.distill"
             )
+        self.frozen = freeze(learner.model, config.freeze)
         self.optimizer = build_optimizer(learner, config)
-        self.average = build_average(learner.model, config)
+        self.average = build_average(learner.model, config, total_steps)
         self.step, self.seconds, self.reason = 0, 0.0, "finished"
         self.best, self.best_step, self.bad_rounds = float("inf"), 0, 0
         self.best_weights: dict[str, Tensor] | None = None
@@ -126,7 +128,7 @@ class Trainer:
         if self.world.size > 1:
             ids = [self.device.index] if self.device.type == "cuda" else None
             forward = torch.nn.parallel.DistributedDataParallel(self.learner, device_ids=ids)
-        self.learner.train()
+        train_mode(self.learner, self.frozen)
         started, saved, before = time.monotonic(), time.monotonic(), self.seconds
         batches = self.source.batches(self.step * self.config.accumulate, self.device)
         curves: list[dict[str, Tensor]] = []
@@ -163,7 +165,7 @@ class Trainer:
         config = self.config
         for group in self.optimizer.param_groups:
             factor = lr_factor(self.step, self.total, config, group["late"])
-            group["lr"] = config.lr * factor * group["lr_scale"]
+            group["lr"] = peak_lr(config) * factor * group["lr_scale"]
         if config.drop_path_schedule == "linear":
             set_drop_scale(all_modules(self.learner), self.step / self.total)
         self.optimizer.zero_grad(set_to_none=True)
@@ -235,7 +237,7 @@ class Trainer:
                 self.best, self.best_step, self.bad_rounds = value, self.step, 0
                 if self.config.patience:
                     self.best_weights = copy_weights(self.learner.model)
-        self.learner.train()
+        train_mode(self.learner, self.frozen)
         self.observer.log({f"val_{name}": v for name, v in metrics.items()}, self.step)
         self.bad_rounds += not better
         return bool(self.config.patience) and self.bad_rounds >= self.config.patience

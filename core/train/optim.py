@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from core.config import TrainConfig
+from core.config import TrainConfig, peak_lr
 from core.errors import ConfigError
 from core.registry import Registry
 from core.train.lamb import Lamb
@@ -39,7 +39,7 @@ def parameter_groups(learner: nn.Module, config: TrainConfig) -> list[dict[str, 
         group: dict[str, Any] = {
             "params": [],
             "weight_decay": config.weight_decay if matrix else 0.0,
-            "lr": config.lr * scale,
+            "lr": peak_lr(config) * scale,
             "lr_scale": scale,
             "stacked_axes": axes,
             "adapt": matrix,
@@ -60,20 +60,22 @@ def _late_parameters(learner: nn.Module) -> set[int]:
 
 
 def _adam(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.Adam(groups, lr=config.lr, fused=True)
+    return torch.optim.Adam(groups, lr=peak_lr(config), fused=True)
 
 
 def _adamw(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+    return torch.optim.AdamW(groups, lr=peak_lr(config), fused=True)
 
 
 def _sgd(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
     nesterov = config.momentum > 0  # torch refuses it without momentum
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=True)
+    return torch.optim.SGD(
+        groups, lr=peak_lr(config), momentum=config.momentum, nesterov=nesterov, fused=True
+    )
 
 
 def _lamb(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
-    return Lamb(groups, lr=config.lr)
+    return Lamb(groups, lr=peak_lr(config))
 
 
 OPTIMIZERS: Registry[Callable[[list[dict[str, Any]], TrainConfig], torch.optim.Optimizer]] = Registry(
@@ -107,6 +109,10 @@ def lr_factor(step: int, total: int, config: TrainConfig, late: bool = False) ->
         return warm * 0.5 ** (step // max(1, total // 3))
     if config.schedule == "poly":
         return warm * (1 - step / max(1, total)) ** POWER
+    if config.schedule == "flat_cosine":
+        # RTMDet (arXiv:2212.07784, table of the training settings): flat to the half, then down to 5 %.
+        gone = max(0.0, step / max(1, total) - config.flat) / (1 - config.flat)
+        return warm * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * gone)))
     if config.schedule == "sawtooth":
         return _sawtooth(step, total, config.teeth, late)
     if config.schedule == "milestones":

@@ -74,6 +74,8 @@ class Stacked(nn.Module):
     def clip_grad_norm(self, limit: float) -> Tensor:
         """Clips the gradient of each member to norm ``limit`` by itself; returns the norms (E,)."""
         grads = [p.grad for p in self.stacked.values() if p.grad is not None]
+        if not grads:  # of a stack that is frozen
+            return next(iter(self.stacked.values())).new_zeros(self.num_members)
         norms = torch.stack([g.flatten(1).norm(dim=1) for g in grads]).norm(dim=0)
         scale = (limit / (norms + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_
         for grad in grads:

@@ -166,6 +166,13 @@ def run(argv, capsys, command="train"):
         (["--train.history=0.1"], 2, "holds no window"),
         (["--train.recompute=segments"], 2, "stacked ensembles"),
         (["--train.teacher=missing"], 1, "there is no model at missing"),
+        (
+            ["--train.freeze=[group.0]"],
+            2,
+            "no module of this model. Did you mean 'groups.0'? Its parts are groups",
+        ),
+        (["--train.freeze=[groups]"], 2, "--train.freeze [groups] leaves nothing that learns"),
+        (["--train.ema_gamma=5"], 2, "--train.ema_gamma is of a moving average; set --train.ema"),
         (["--train.orthonormal=-1"], 2, "--train.orthonormal -1.0 is too small"),
         (["--intervals.levels=[80, 100]"], 2, "--intervals.levels 100"),
         (["--data.horizon=1", "--model.losses=[mase]", "--model.lookbacks=[1]"], 2, "no naive error"),
@@ -231,6 +238,17 @@ def test_sigterm_after_the_fit_ends_the_run_as_killed(small, work, capsys, monke
     (folder,) = (work / "runs" / "forecasting").iterdir()
     assert json.loads((folder / "run.json").read_text())["status"] == "KILLED"
     assert run(["--resume=last"], capsys)[0] == 0
+
+
+def test_a_learning_rate_for_another_batch_is_told(small, work, capsys):
+    def said(*flags):
+        assert main(TASK, "train", [*small, "--tracking=none", "--register=false", *flags]) == 0
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("rate")]
+
+    scaled = ["--train.lr=0.004", "--train.lr_base_batch=256", "--train.accumulate=2"]
+    line = "0.004 for a batch of 256: 0.00025 for 16 (--train.lr_base_batch null takes --train.lr as it is)"
+    assert said(*scaled) == [f"rate       {line}"]
+    assert said() == []
 
 
 def test_a_run_is_the_teacher_of_another(small, work, capsys):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from core.config import TrainConfig, check_train, dump_config, flatten, parse_duration, per_part
+from core.config import TrainConfig, check_train, dump_config, flatten, parse_duration, peak_lr, per_part
 from core.errors import ConfigError
 from core.parser import parse
 from core.registry import Registry
@@ -335,6 +335,16 @@ def test_flatten():
         {"steps": {"a": 3, "b": 0}},
         {"ema": 1.0},
         {"ema": -0.1},
+        {"ema_gamma": 0.0, "ema": 0.9},
+        {"ema_gamma": 5.0, "ema": 0.9, "ema_warmup": True},
+        {"ema_gamma": 5.0},
+        {"ema_steps": 0, "ema": 0.9},
+        {"ema_steps": 5},
+        {"flat": 1.0},
+        {"flat": -0.1},
+        {"final_lr": 1.1},
+        {"final_lr": -0.1},
+        {"lr_base_batch": 0},
         {"lr": float("nan")},
         {"max_time": "soon"},
     ],
@@ -346,9 +356,24 @@ def test_values_out_of_range(changes):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"batch_size": 8}, 0.004),
+        ({"batch_size": 8, "lr_base_batch": 256}, 0.000125),
+        ({"batch_size": 8, "lr_base_batch": 256, "accumulate": 4}, 0.0005),
+        ({"batch_size": 1024, "lr_base_batch": 256}, 0.016),
+    ],
+)
+def test_the_learning_rate_follows_the_samples_of_a_step(changes, expected):
+    assert peak_lr(TrainConfig(lr=0.004, **changes)) == pytest.approx(expected, rel=1e-12)
+
+
 def test_values_in_range():
     check_train(TrainConfig())
     check_train(TrainConfig(ema=0.9, ema_warmup=True, orthonormal=0.1, gate_cost=0.1, teacher="runs/a"))
+    check_train(TrainConfig(ema=0.9, ema_gamma=0.5, ema_steps=1, flat=0.0, final_lr=0.0, lr_base_batch=1))
+    check_train(TrainConfig(ema=0.9, ema_steps=5, ema_warmup=True, final_lr=1.0))
     check_train(TrainConfig(steps={"a": 1}, ema=0.0, grad_clip=0.1, max_time="2h", checkpoint_minutes=0))
 
 

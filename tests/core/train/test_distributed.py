@@ -38,7 +38,11 @@ def largest_difference(a, b):
 
 @pytest.mark.parametrize(
     ("name", "train"),
-    [("points", toy_training.distributed_point), ("windows", toy_training.distributed_windows)],
+    [
+        ("points", toy_training.distributed_point),
+        ("windows", toy_training.distributed_windows),
+        ("frozen", toy_training.distributed_frozen),
+    ],
 )
 def test_two_processes_equal_one(name, train, two, tmp_path):
     train(tmp_path)

@@ -30,11 +30,32 @@ from core.train.stacked import Stacked
         ("sawtooth", 10, 0, [0.5, 1, 1, 0.5358867, 0.5, 1, 1, 0.7718895, 0.5358867, 0.2871746]),
         ("milestones", 8, 0, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
         ("milestones", 8, 2, [0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        ("flat_cosine", 8, 2, [0.5, 1, 1, 1, 1, 0.8608757, 0.525, 0.1891243]),
     ],
 )
 def test_schedules(schedule, total, warmup, expected):
     config = TrainConfig(schedule=schedule, warmup_steps=warmup, teeth=[0.2, 0.4, 0.6])
     assert [lr_factor(step, total, config) for step in range(total)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.001), (499, 0.5), (999, 1), (69_300, 1), (103_950, 0.525), (138_599, 0.05), (138_600, 0.05)],
+)
+def test_flat_cosine_of_rtmdet(step, expected):
+    """300 epochs of COCO: warm-up of 1000 steps, flat to epoch 150, a twentieth at the end."""
+    config = TrainConfig(schedule="flat_cosine", warmup_steps=1000)
+    assert lr_factor(step, 138_600, config) == pytest.approx(expected, abs=1e-7)
+
+
+def test_flat_cosine_with_other_shares():
+    cosine = TrainConfig(schedule="flat_cosine", flat=0.0, final_lr=0.0)
+    factors = [lr_factor(step, 7, cosine) for step in range(7)]
+    assert factors == pytest.approx([lr_factor(step, 7, TrainConfig(schedule="cosine")) for step in range(7)])
+    # Flat to step 7.5, of which 2.5 are left: 0.2, 0.6 of half a cosine from 1 to 0.5.
+    late = TrainConfig(schedule="flat_cosine", flat=0.75, final_lr=0.5)
+    expected = [1, 0.9522542, 0.6727458]
+    assert [lr_factor(step, 10, late) for step in (7, 8, 9)] == pytest.approx(expected)
 
 
 def test_the_pretrained_part_waits_in_the_first_tooth():
@@ -149,6 +170,31 @@ def test_the_loop_scales_the_schedule_of_each_group(tmp_path):
     assert [g["lr"] for g in trainer.optimizer.param_groups] == pytest.approx([0.005, 0.005, 0.0005])
     # Adam's first steps are as long as the learning rate, and the target is above the output.
     assert 0 < abs(learner.model[-1].bias.item() - before) <= 0.1 * (0.0025 + 0.005) * 1.01
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "lamb"])
+def test_the_rate_for_another_batch_reaches_the_optimiser(name, tmp_path):
+    learner = PointLearner(dropout=0.0)
+    learner.model.append(Bias())
+    config = TrainConfig(
+        optimizer=name, batch_size=4, accumulate=2, lr=0.04, lr_base_batch=32, schedule="constant"
+    )
+    trainer = point_trainer(tmp_path, config, steps=2, learner=learner)
+    rates = [0.01, 0.01, 0.001]  # 0.04 * 8 / 32
+    assert trainer.optimizer.defaults["lr"] == pytest.approx(0.01)
+    assert [g["lr"] for g in trainer.optimizer.param_groups] == pytest.approx(rates)
+    trainer.fit()
+    assert [g["lr"] for g in trainer.optimizer.param_groups] == pytest.approx(rates)
+
+
+def test_a_rate_for_another_batch_trains_as_the_rate_itself(tmp_path):
+    learners = []
+    for changes in ({"lr": 0.08, "lr_base_batch": 16}, {"lr": 0.02}, {"lr": 0.08}):
+        learners.append(PointLearner(dropout=0.0))
+        config = TrainConfig(batch_size=4, optimizer="sgd", **changes)
+        point_trainer(tmp_path / str(len(learners)), config, steps=3, learner=learners[-1]).fit()
+    scaled, same, other = (learner.model[0].weight for learner in learners)
+    assert torch.equal(scaled, same) and not torch.allclose(scaled, other)
 
 
 class Bias(nn.Module):

@@ -19,6 +19,7 @@ SCENARIOS = {
     "epoch:step:7": 5,
     "minutes:step:7": 6,
     "techniques:step:7": 6,
+    "frozen:step:7": 6,
     "windows:step:5": 4,
     "epoch:write:7": 5,
     "epoch:rename:7": 5,

@@ -11,7 +11,7 @@ from core.config import TrainConfig
 from core.errors import ConfigError
 from core.residual import DropPath, Residual, create_rule
 from core.residual.drop import set_drop_scale
-from core.train.ema import warmed_decay
+from core.train.ema import build_average, exponential_decay, for_steps, warmed_decay
 from core.train.loop import Observer
 from core.train.optim import build_optimizer
 from core.train.penalties import matrices, orthonormality
@@ -92,6 +92,62 @@ def test_ema_with_warm_up_by_hand(tmp_path):
         average = {n: decay * v + (1 - decay) * weights[updates + 1][n] for n, v in average.items()}
     for name, value in learner.model.state_dict().items():
         torch.testing.assert_close(value, average[name])
+
+
+@pytest.mark.parametrize(
+    ("updates", "momentum"), [(0, 0.99950022), (2000, 0.36782200), (20_000, 0.00024537), (10**6, 0.0002)]
+)
+def test_the_decay_fades_in_as_in_rtmdet(updates, momentum):
+    assert 1 - exponential_decay(0.9998, 2000, updates) == pytest.approx(momentum, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("total", "decay", "gamma"),
+    [
+        (200_000, 0.9998, 2000),
+        (138_600, 0.9998, 2000),
+        (69_300, 0.9996, 1000),
+        (1386, 0.98, 20),
+        (100, 0.9, 1.4430014),  # 1 - decay would be 0.2772
+        (10, 0.9, 1),
+    ],
+)
+def test_the_average_covers_the_same_share_of_a_short_training(total, decay, gamma):
+    assert for_steps(0.9998, 2000, total, 138_600) == pytest.approx((decay, gamma))
+    assert for_steps(0.9998, 2000, total, None) == (0.9998, 2000)
+
+
+def test_a_short_training_never_averages_longer():
+    assert for_steps(0.5, None, 10, 1000) == (0.5, None)
+
+
+def test_ema_with_gamma_by_hand(tmp_path):
+    """Half of the steps that the options are for: 1 - 0.96 doubles, and gamma 6 becomes 3."""
+    learner = PointLearner(dropout=0.0)
+    weights = []
+
+    def advance(done, total):
+        weights.append({name: value.clone() for name, value in learner.model.state_dict().items()})
+
+    options = config(ema=0.96, ema_gamma=6.0, ema_steps=12)
+    point_trainer(tmp_path, options, steps=6, learner=learner, observer=Observer(advance)).fit()
+    average = weights[1]
+    for updates in range(1, 6):
+        momentum = 0.08 + 0.92 * math.exp(-(1 + updates) / 3)
+        average = {n: (1 - momentum) * v + momentum * weights[updates + 1][n] for n, v in average.items()}
+    for name, value in learner.model.state_dict().items():
+        torch.testing.assert_close(value, average[name])
+
+
+def test_buffers_are_copied_into_the_average():
+    model = nn.BatchNorm1d(2)
+    average = build_average(model, TrainConfig(ema=0.9, ema_gamma=10.0), total=5)
+    for value in (1.0, 2.0, 3.0):
+        nn.init.constant_(model.weight, value)
+        model.running_mean.fill_(value)
+        average.update_parameters(model)
+    assert torch.equal(average.module.running_mean, model.running_mean)
+    assert torch.all((average.module.weight > 1) & (average.module.weight < 3))
 
 
 # ---------------------------------------------------------------- penalties

@@ -157,6 +157,22 @@ RESUMED = {
             checkpoint_minutes=0.0,
         ),
     ),
+    # A validation puts the frozen norm back into evaluation mode, a new process freezes it anew.
+    "frozen": (
+        point_trainer,
+        TrainConfig(
+            lr=0.1,
+            lr_base_batch=8,
+            schedule="flat_cosine",
+            ema=0.98,
+            ema_gamma=8.0,
+            ema_steps=24,
+            freeze=["0", "3"],
+            patience=50,
+            validate_every=3,
+            checkpoint_minutes=0.0,
+        ),
+    ),
     "windows": (
         window_trainer,
         TrainConfig(batch_size=8, grad_clip=1.0, schedule="thirds", checkpoint_minutes=0.0),
@@ -228,6 +244,14 @@ def distributed_point(folder: Path, **changes: object) -> FitResult:
     return point_trainer(folder, config, learner=learner).fit()
 
 
+def distributed_frozen(folder: Path) -> FitResult:
+    """A batch norm that is frozen: one that saw its process's share of the batch would not give the same."""
+    learner = PointLearner()
+    learner.model[2] = nn.Identity()
+    config = plain_config(ema=0.8, ema_gamma=3.0, patience=50, validate_every=2, freeze=["0", "3"])
+    return point_trainer(folder, config, learner=learner).fit()
+
+
 def distributed_windows(folder: Path) -> FitResult:
     return window_trainer(folder, plain_config(batch_size=8)).fit()
 
@@ -240,6 +264,7 @@ def run_distributed(root: Path) -> None:
     lines = []
     distributed_point(root / "points")
     distributed_windows(root / "windows")
+    distributed_frozen(root / "frozen")
     # Only one process is asked to checkpoint at a moment of its own clock.
     distributed_point(root / "clock", checkpoint_minutes=0.0 if world.is_main else 60.0)
     for name, options in (
