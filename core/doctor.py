@@ -37,6 +37,13 @@ OPTIONAL = {
         "segmentation-models-pytorch",
         "scikit-learn",
     ),
+    "detection": (
+        "faster-coco-eval",
+        "torchvision",
+        "opencv-python-headless",
+        "scikit-image",
+        "scikit-learn",
+    ),
     "speech": ("torchaudio", "soundfile", "scikit-learn", "scipy"),
     "gluonts-torch": ("lightning",),
     "export": ("onnx", "onnxscript", "onnxruntime"),

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+import shutil
+import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,19 @@ from core.errors import ConfigError, DataError
 
 SHOWN = 5
 """Files that are left out and named."""
+
+
+class MadeFolder:
+    """A temporary folder that is removed when nothing holds this object any more, and not by processes forked off."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="skipway-"))
+        weakref.finalize(self, _remove, self.path, os.getpid())
+
+
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def make_folder(path: Path, option: str) -> Path:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from core.colour import BT601
 from core.data.images.decode import decode
 from core.data.images.encode import WRITERS, check_fits
 from core.errors import ConfigError, DataError
@@ -161,6 +160,9 @@ def match_channels(pixels: np.ndarray, channels: int, where: str) -> np.ndarray:
     if have == 1 and channels == 3:
         return np.repeat(pixels, 3, axis=2)
     if have == 3 and channels == 1:
+        # Its module imports torch, which who only reads and writes files can do without.
+        from core.colour import BT601
+
         if pixels.dtype.kind == "f":
             return pixels @ np.array(BT601, pixels.dtype)[:, None] / 1000
         # In whole numbers, since sums of floats miss exact halves.

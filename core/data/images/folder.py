@@ -12,7 +12,6 @@ import numpy as np
 from rich.progress import track
 
 from core.data.images.files import ENDINGS, match_channels, read_picture
-from core.data.images.resize import modcrop
 from core.errors import DataError
 
 PAIR_FOLDERS = (("noisy", "clean"), ("lq", "gt"), ("input", "target"), ("lr", "hr"))
@@ -220,6 +219,9 @@ def load_pairs(
     Raises:
         DataError: There are no pairs, a file has no partner, or the sizes of a pair do not fit.
     """
+    # Its module imports torch, which who only lists files can do without.
+    from core.data.images.resize import modcrop
+
     pairs = _pair_files(path, scale)
     degraded, clean = Loaded([], []), Loaded([], [])
     counts = _Counts()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
-import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from core.errors import ConfigError, DataError
+from core.files import MadeFolder
 from tasks.segmentation.config import DataConfig
 from tasks.segmentation.data import split, synthetic
 from tasks.segmentation.data.cases import FLAT, Case, SegmentationData
@@ -58,19 +55,6 @@ def load_data(config: DataConfig, labelled: bool = True) -> SegmentationData:
     data = _load(replace(config, path=str(folder.path / name)), name, labelled)
     data.folder = folder
     return data
-
-
-class MadeFolder:
-    """A temporary folder that is removed when nothing holds this object any more, and not by processes forked off."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="skipway-"))
-        weakref.finalize(self, _remove, self.path, os.getpid())
-
-
-def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _load(config: DataConfig, name: str, labelled: bool) -> SegmentationData:

@@ -1,0 +1,1 @@
+"""Object detection: RTMDet on any backbone of the core."""

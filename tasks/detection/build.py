@@ -1,0 +1,166 @@
+"""From a configuration to networks, learners and packages."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from core.config import to_dict
+from core.data.loader import EpochLoader
+from core.errors import ConfigError
+from core.task import Packaged, Part
+from core.track.package import Package
+from core.train.seeds import seed_everything
+from tasks.detection.checks import check_training
+from tasks.detection.config import MODELS, DetectionConfig, DetScoringConfig, RTMDetInsConfig
+from tasks.detection.data.dataset import DetectionData
+from tasks.detection.data.images import ImageCache
+from tasks.detection.detector import Detector
+from tasks.detection.learner import LEARNERS
+from tasks.detection.models.build import build_network
+from tasks.detection.samples import DetectionSamples
+from tasks.detection.scoring import validation_score
+
+PLAIN_SHARE = 20 / 300
+"""Share of the epochs without mosaic and mixup in the paper's training."""
+
+
+def build_parts(config: DetectionConfig, data: DetectionData) -> list[Part]:
+    """Returns the one part of a run.
+
+    Raises:
+        ConfigError: Options are wrong, contradict each other, or do not fit the data.
+    """
+    check_training(config)
+    masks = isinstance(config.model, RTMDetInsConfig)
+    if masks and data.train.polygons is None:
+        raise ConfigError("--model rtmdet_ins learns masks, and the data has boxes alone; use --model rtmdet")
+    train = config.train
+    if not len(data.validation) and (train.patience or train.validate_every):
+        raise ConfigError(
+            "--train.patience and --train.validate_every need images to look at: set --data.validation_share above 0"
+        )
+    seed_everything(config.seed, "weights")
+    network = build_network(config.model, len(data.classes))
+    plain_from = _plain_from(config, len(data.train))
+    samples = DetectionSamples(
+        data.train,
+        ImageCache(data.train, config.data.memory),
+        config.image_size,
+        config.augment,
+        plain_from=plain_from,
+        masks=masks,
+    )
+    source = EpochLoader(
+        samples, train.batch_size, seed=config.seed, workers=train.workers, collate=samples.collate
+    )
+    validate = partial(validation_score, images=data.validation, classes=data.classes, size=config.image_size)
+    learner = LEARNERS[config.model.name](network, validate=validate if len(data.validation) else None)
+    count = sum(p.numel() for p in network.parameters())
+    note = f"{_title(config)} with {count:,} parameters, {len(data.classes)} classes, {config.image_size} px"
+    mixes = config.augment.mosaic > 0 or config.augment.mixup > 0
+    if mixes and plain_from:
+        note += f"; mosaic and mixup until epoch {plain_from}, plain images from then on"
+    return [Part("model", learner, source, note)]
+
+
+def _title(config: DetectionConfig) -> str:
+    """Returns what a network is called: ``rtmdet nano on resnet18``."""
+    words = [config.model.name, getattr(config.model, "size", "")]
+    if backbone := getattr(config.model, "backbone", None):
+        words += ["on", backbone]
+    return " ".join(filter(None, words))
+
+
+def _plain_from(config: DetectionConfig, images: int) -> int:
+    """Returns the first epoch without mosaic and mixup."""
+    train = config.train
+    batches = max(1, images // train.batch_size)
+    if train.steps is None:
+        epochs = train.epochs or 1
+    else:
+        assert isinstance(train.steps, int), "one part"
+        epochs = -(-train.steps * train.accumulate // batches)
+    plain = config.augment.plain_epochs
+    if plain is None:
+        plain = max(1, round(PLAIN_SHARE * epochs))
+    return max(0, epochs - plain)
+
+
+def build_package(config: DetectionConfig, data: DetectionData, network: nn.Module) -> Packaged:
+    """Returns a trained network and all that is needed to apply it."""
+    return pack(
+        network,
+        to_dict(config.model),
+        data.classes,
+        data.category_ids,
+        config.image_size,
+        {
+            "data": {
+                "name": data.name,
+                "size": data.size,
+                "digest": data.digest,
+                "config": to_dict(config.data),
+            },
+            "options": {"scoring": to_dict(config.scoring)},
+        },
+    )
+
+
+def pack(
+    network: nn.Module,
+    model: dict[str, Any],
+    classes: list[str],
+    category_ids: list[int],
+    image_size: int,
+    metadata: dict[str, Any] | None = None,
+) -> Packaged:
+    """Returns the content of a package.
+
+    Args:
+        network: Trained network.
+        model: Its configuration as plain values.
+        classes: Names of the classes.
+        category_ids: COCO's number of each.
+        image_size: Side of the square that images are fitted into, pixels.
+        metadata: What is known of the training; without it, data and scoring are the defaults.
+    """
+    settings = {
+        # The trained weights have replaced those of the file.
+        "model": {**model, "backbone_weights": None},
+        "classes": classes,
+        "category_ids": category_ids,
+        "image_size": image_size,
+    }
+    known = {
+        "options": {"scoring": to_dict(DetScoringConfig())},
+        **(metadata or {}),
+        "classes": classes,
+        "input": f"image of any size, fitted into {image_size} x {image_size} pixels",
+        "output": "left, top, right and bottom of each object in pixels, its score and its class",
+    }
+    return Packaged(settings, network.state_dict(), known)
+
+
+def load_network(package: Package) -> nn.Module:
+    """Rebuilds the trained network of a package, in evaluation mode.
+
+    Raises:
+        PackageError: Weights and configuration do not fit.
+    """
+    model = MODELS[package.config["model"]["name"]](**package.config["model"])
+    return package.load_into(build_network(model, len(package.config["classes"])))
+
+
+def load_detector(package: Package) -> Detector:
+    """Rebuilds a trained detector."""
+    settings = package.config
+    return Detector(
+        load_network(package),
+        settings["classes"],
+        settings["category_ids"],
+        settings["image_size"],
+        package.metadata,
+    )

@@ -1,0 +1,1 @@
+"""Networks, each in a file with its paper."""

@@ -1,0 +1,9 @@
+"""Trains a detector: ``python -m tasks.detection.train --help``."""
+
+import sys
+
+from core.cli import main
+from tasks.detection.task import TASK
+
+if __name__ == "__main__":
+    sys.exit(main(TASK, "train"))
