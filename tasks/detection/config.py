@@ -160,6 +160,7 @@ class DetTrainConfig(TrainConfig):
     ema: float | None = 0.9998
     ema_gamma: float | None = 2000.0
     ema_steps: int | None = 138_600
+    channels_last: bool = True
 
 
 @dataclass
