@@ -77,7 +77,7 @@ def test_every_configuration_is_valid_and_its_model_builds(path):
         network = build_network(config.model, 2)
     assert sum(p.numel() for p in network.parameters()) > 1e6
     first = path.read_text().splitlines()
-    assert first[0].startswith("# ") and any("python -m tasks.detection" in line for line in first)
+    assert first[0].startswith("# ") and any("-m tasks.detection.train" in line for line in first)
 
 
 # ---------------------------------------------------------------- one training, looked at from all sides
