@@ -29,6 +29,7 @@ bench: $(READY)  ## speed against peers, about twenty minutes
 	$(BIN)/python -m benchmarks.backbones
 	$(BIN)/python -m benchmarks.restoration
 	$(BIN)/python -m benchmarks.segmentation
+	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.speech
 
 docs: $(READY)  ## docs/commands.md from the help texts

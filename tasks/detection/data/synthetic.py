@@ -156,7 +156,7 @@ def _background(rng: np.random.Generator, part: str, size: int) -> np.ndarray:
 def _text(rng: np.random.Generator, size: int) -> Stamp:
     """A word of 3 to 8 letters, turned by up to 12 degrees; its outline is its box."""
     word = "".join(LETTERS[int(i)] for i in rng.integers(len(LETTERS), size=int(rng.integers(3, 9))))
-    font = ImageFont.load_default(size=float(rng.uniform(0.09, 0.15) * size))
+    font = ImageFont.load_default(size=float(rng.uniform(0.1, 0.16) * size))
     left, top, right, bottom = (int(v) for v in font.getbbox(word))
     sheet = Image.new("L", (right - left + 4, bottom - top + 4))
     ImageDraw.Draw(sheet).text((2 - left, 2 - top), word, fill=255, font=font)
