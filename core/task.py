@@ -170,10 +170,11 @@ class Task(ABC):
         """
         raise ConfigError(f"--train.teacher: the task {self.name} cannot learn from a teacher; leave it off")
 
-    def first_weights(self, package: Package, part: str) -> dict[str, Tensor]:
+    def first_weights(self, package: Package, part: str, data: Any) -> dict[str, Tensor]:
         """Returns the tensors of a trained package under the names of a part's ``learner.model``.
 
-        For ``--train.start_from``. The default is right for tasks of one part whose package holds its model.
+        For ``--train.start_from``. The default is right for tasks of one part whose package holds its model and whose
+        outputs mean the same for all data.
         """
         return package.tensors()
 

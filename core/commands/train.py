@@ -60,7 +60,7 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
         config = task.prepare(config)
         data = task.load(config)
         parts, steps = build_parts(task, config, data)
-        _start(task, config, parts)
+        _start(task, config, data, parts)
         teachers = _teachers(task, config, parts)
         metric = task.primary_metric(config, data)
         load_policy(task.name, config.promote)
@@ -111,6 +111,10 @@ def build_parts(task: Task, config: Any, data: Any) -> tuple[list[Part], dict[st
     """
     parts = task.parts(config, data)
     steps = {part.name: _total_steps(part, config) for part in parts}
+    if (warmup := config.train.warmup_steps) and warmup >= min(steps.values()):
+        raise ConfigError(
+            f"--train.warmup_steps {warmup} is no shorter than the training of {min(steps.values())} steps; use a tenth"
+        )
     for part in parts:
         recompute(part.learner, config.train.recompute)
         frozen_modules(part.learner.model, config.train.freeze)  # a wrong name is told before there is a run
@@ -127,14 +131,14 @@ def _scaled_rate(train: TrainConfig) -> list[str]:
     ]
 
 
-def _start(task: Task, config: Any, parts: list[Part]) -> None:
+def _start(task: Task, config: Any, data: Any, parts: list[Part]) -> None:
     """Gives every part the weights of the model that ``--train.start_from`` names."""
     where = config.train.start_from
     if where is None:
         return
     package = find_package(task, where, resolve_uri(config.tracking))
     for part in parts:
-        said = start_from(part.learner.model, task.first_weights(package, part.name), where)
+        said = start_from(part.learner.model, task.first_weights(package, part.name, data), where)
         part.note = f"{part.note}; {said}" if part.note else said
 
 

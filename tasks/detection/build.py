@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
-from core.config import to_dict
+from core.config import per_part, to_dict
 from core.data.loader import EpochLoader
 from core.errors import ConfigError
 from core.task import Packaged, Part
@@ -15,7 +16,7 @@ from core.track.package import Package
 from core.train.seeds import seed_everything
 from tasks.detection.checks import check_training
 from tasks.detection.config import MODELS, DetectionConfig, DetScoringConfig, RTMDetInsConfig
-from tasks.detection.data.dataset import DetectionData
+from tasks.detection.data.dataset import DetectionData, ImageSet
 from tasks.detection.data.images import ImageCache
 from tasks.detection.detector import Detector
 from tasks.detection.learner import LEARNERS
@@ -23,6 +24,12 @@ from tasks.detection.models.build import build_network
 from tasks.detection.samples import DetectionSamples
 from tasks.detection.scoring import validation_score
 
+ROWS = ".rtm_cls."
+CLASS_LAYERS = (ROWS, ".classification_head.")
+"""In the names of the tensors that tell classes apart."""
+SMALLEST = 8
+"""Pixels of the finest stride: objects with a shorter side are hardly found."""
+NOTEWORTHY = 0.05
 PLAIN_SHARE = 20 / 300
 """Share of the epochs without mosaic and mixup in the paper's training."""
 
@@ -47,7 +54,7 @@ def build_parts(config: DetectionConfig, data: DetectionData) -> list[Part]:
     plain_from = _plain_from(config, len(data.train))
     samples = DetectionSamples(
         data.train,
-        ImageCache(data.train, config.data.memory),
+        _cache(config, data.train),
         config.image_size,
         config.augment,
         plain_from=plain_from,
@@ -63,7 +70,28 @@ def build_parts(config: DetectionConfig, data: DetectionData) -> list[Part]:
     mixes = config.augment.mosaic > 0 or config.augment.mixup > 0
     if mixes and plain_from:
         note += f"; mosaic and mixup until epoch {plain_from}, plain images from then on"
-    return [Part("model", learner, source, note)]
+        if train.max_time or train.patience:
+            note += " unless it is stopped before"
+    return [Part("model", learner, source, note, _small_objects(data.train, config.image_size))]
+
+
+def _cache(config: DetectionConfig, images: ImageSet) -> ImageCache:
+    """Returns what reads the images: all stay in memory if they fit, else as many as mosaics are made of."""
+    gigabytes = config.data.memory / max(1, config.train.workers)
+    whole = 3e-9 * float(images.sizes.astype(float).prod(1).sum())
+    recent = config.augment.cache + config.train.batch_size
+    return ImageCache(images, gigabytes, recent if config.augment.cache and whole > gigabytes else None)
+
+
+def _small_objects(images: ImageSet, size: int) -> list[str]:
+    """Returns a line if many objects are too small to be found at an input size."""
+    scales = size / images.sizes.max(1).repeat(np.diff(images.start))
+    sides = (images.boxes[:, 2:] - images.boxes[:, :2]).min(1) * scales
+    share = float((sides < SMALLEST).mean()) if len(sides) else 0.0
+    if share < NOTEWORTHY:
+        return []
+    small = f"{100 * share:.0f} % of the objects are under {SMALLEST} pixels"
+    return [f"{small} at --image_size {size}: a larger one finds more"]
 
 
 def _title(config: DetectionConfig) -> str:
@@ -81,8 +109,7 @@ def _plain_from(config: DetectionConfig, images: int) -> int:
     if train.steps is None:
         epochs = train.epochs or 1
     else:
-        assert isinstance(train.steps, int), "one part"
-        epochs = -(-train.steps * train.accumulate // batches)
+        epochs = -(-per_part(train.steps, "model", "train.steps") * train.accumulate // batches)
     plain = config.augment.plain_epochs
     if plain is None:
         plain = max(1, round(PLAIN_SHARE * epochs))
@@ -152,6 +179,26 @@ def load_network(package: Package) -> nn.Module:
     """
     model = MODELS[package.config["model"]["name"]](**package.config["model"])
     return package.load_into(build_network(model, len(package.config["classes"])))
+
+
+def first_weights(package: Package, classes: list[str]) -> dict[str, Tensor]:
+    """Returns trained weights to start from.
+
+    Those that tell classes apart are put into the order of the data's classes, by name. They are left out unless the
+    model knows all of these, or where they are not a row for each class, as in SSDLite.
+
+    Args:
+        package: Trained model.
+        classes: Names of the data's classes.
+    """
+    tensors, known = package.tensors(), package.config["classes"]
+    if known == classes:
+        return tensors
+    rows = [known.index(name) for name in classes if name in known]
+    by_class = {name for name in tensors if any(part in name for part in CLASS_LAYERS)}
+    if len(rows) < len(classes) or not all(ROWS in name for name in by_class):
+        return {name: tensor for name, tensor in tensors.items() if name not in by_class}
+    return {name: tensor[rows] if name in by_class else tensor for name, tensor in tensors.items()}
 
 
 def load_detector(package: Package) -> Detector:

@@ -65,8 +65,8 @@ def check_inference(config: InferenceConfig, group: str) -> None:
             raise ConfigError(f"{front}{name} {getattr(config, name)} must be 1 or more")
     if config.tile and config.tile < 32:
         raise ConfigError(f"{front}tile {config.tile} must be 32 pixels or more, or 0 for whole images")
-    if not 0 <= config.overlap < 1:
-        raise ConfigError(f"{front}overlap {config.overlap} must lie from 0 to below 1")
+    if not 0 <= config.overlap <= 0.9:
+        raise ConfigError(f"{front}overlap {config.overlap} must lie from 0 to 0.9")
     if isinstance(config, DetScoringConfig) and config.bootstrap < 0:
         raise ConfigError(f"{front}bootstrap {config.bootstrap} must be 0 or more")
     if isinstance(config, DetPredictConfig):

@@ -55,7 +55,7 @@ class DataConfig:
 
 @dataclass
 class AugmentConfig:
-    """How training images are changed at random, in the order in which they are applied (RTMDet, section 3.5).
+    """How training images are changed at random, in the order in which they are applied (RTMDet, section 3.3).
 
     Args:
         mosaic: Probability that an image is joined with three others.
@@ -116,7 +116,7 @@ class RTMDetConfig(RTMDetBaseConfig):
 @MODELS.register("rtmdet_ins")
 @dataclass
 class RTMDetInsConfig(RTMDetBaseConfig):
-    """RTMDet-Ins: boxes and masks (Lyu et al., arXiv:2212.07784, section 3.6). The data needs polygons or masks.
+    """RTMDet-Ins: boxes and masks (Lyu et al., arXiv:2212.07784, section 3.4). The data needs polygons or masks.
 
     Args:
         name: rtmdet_ins.

@@ -10,12 +10,12 @@ from core.cli import with_one_line_errors
 from core.config import to_dict
 from core.errors import ConfigError, DataError
 from core.task import Packaged
+from tasks.detection.checks import check_image_size
 from tasks.detection.coco_classes import CATEGORY_IDS, NAMES
 from tasks.detection.config import MODELS, DataConfig
 
 IMAGE_SIZE = 640
 """Side of the square that published models were trained on, pixels."""
-SIZE_MULTIPLE = 32
 
 
 def package_mmdet(path: Path, names: list[str] | None = None, image_size: int = IMAGE_SIZE) -> Packaged:
@@ -35,8 +35,7 @@ def package_mmdet(path: Path, names: list[str] | None = None, image_size: int = 
     from tasks.detection.models.build import build_network
     from tasks.detection.models.reference import read_mmdet
 
-    if image_size < SIZE_MULTIPLE or image_size % SIZE_MULTIPLE:
-        raise ConfigError(f"--image-size {image_size} must be a multiple of {SIZE_MULTIPLE}")
+    check_image_size(image_size, "--image-size")
     checkpoint = read_mmdet(path)
     names = names or checkpoint.names or (NAMES if checkpoint.classes == len(NAMES) else None)
     if names is None:

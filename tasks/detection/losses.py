@@ -1,4 +1,4 @@
-"""The losses of RTMDet (Lyu et al., arXiv:2212.07784, sections 3.3 and 3.6), in float32."""
+"""The losses of RTMDet (Lyu et al., arXiv:2212.07784, sections 3.3 and 3.4), in float32."""
 
 from __future__ import annotations
 

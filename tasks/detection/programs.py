@@ -39,7 +39,7 @@ SELECTED = (
 )
 HOW_TO_DRAW = (
     "The mask of a box is drawn by three 1x1 convolutions with the weights in kernels; see arXiv:2212.07784, section "
-    "3.6, and mask_logits in skipway's tasks/detection/models/rtmdet_ins.py."
+    "3.4, and mask_logits in skipway's tasks/detection/models/rtmdet_ins.py."
 )
 
 

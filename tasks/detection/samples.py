@@ -35,7 +35,7 @@ TRIES = 10
 
 
 class DetectionSamples:
-    """Images changed at random in the two stages of RTMDet (arXiv:2212.07784, section 3.5).
+    """Images changed at random in the two stages of RTMDet (arXiv:2212.07784, section 3.3).
 
     At first images are joined to mosaics and blended, with others out of those drawn last; the last epochs show plain
     ones. Both are scaled, cut, shifted in colour and mirrored. A blended image has been mirrored before, so that it

@@ -73,6 +73,7 @@ def score_detector(detector: Detector, config: Any, data: DetectionData) -> Eval
             tile=scoring.tile,
             overlap=scoring.overlap,
             batch=scoring.batch,
+            classes=[name for name in detector.classes if name in data.classes],
         )
         return [_renamed(each, labels) for each in found]
 

@@ -13,7 +13,7 @@ from tasks.detection.config import MODELS, DetectionConfig, DetEvaluateConfig, D
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-    from torch import nn
+    from torch import Tensor
 
     from core.track.package import Package
     from tasks.detection.data.dataset import DetectionData
@@ -48,12 +48,14 @@ class Detection(Task):
     examples = {  # noqa: RUF012
         "train": [
             "python -m tasks.detection.train",
-            "python -m tasks.detection.train --data.path BCCD --model.size nano --train.epochs 60",
-            "python -m tasks.detection.train --data.path cells --model.backbone resnet18 --model.rule fixup",
+            "python -m tasks.detection.train --config tasks/detection/configs/bccd.yaml --data.path BCCD",
+            "python -m tasks.detection.train --config tasks/detection/configs/bccd.yaml --data.path cells "
+            "--model.size s --model.backbone resnet18 --model.rule fixup",
             "python -m tasks.detection.train --config tasks/detection/configs/rtmdet_tiny.yaml --data.path coco",
-            "python -m tasks.detection.train --model rtmdet_ins --data.path coco_with_masks",
-            "python -m tasks.detection.train --train.start_from rtmdet_tiny_coco --train.freeze '[backbone]' "
-            "--data.path mine",
+            "python -m tasks.detection.train --model rtmdet_ins --model.size nano --image_size 320 "
+            "--data.path coco_with_masks",
+            "python -m tasks.detection.train --train.start_from rtmdet_tiny_coco --model.size tiny --image_size 640 "
+            "--train.freeze '[backbone]' --data.path mine",
             "python -m tasks.detection.train --resume last",
         ],
         "evaluate": [
@@ -104,11 +106,11 @@ class Detection(Task):
 
         return load_detector(package)
 
-    def modules(self, package: Package) -> dict[str, nn.Module]:
-        """The trained network."""
-        from tasks.detection.build import load_network
+    def first_weights(self, package: Package, part: str, data: DetectionData) -> dict[str, Tensor]:
+        """The trained weights; those of the classes where the model knows all of the data's, by their names."""
+        from tasks.detection.build import first_weights
 
-        return {"model": load_network(package)}
+        return first_weights(package, data.classes)
 
     def evaluate(self, predictor: Detector, config: Any, data: DetectionData) -> Evaluation:
         """Scores COCO's average precision on the held-out images."""

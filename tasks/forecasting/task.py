@@ -112,7 +112,7 @@ class Forecasting(Task):
 
         return {name: MedianTeacher(model.ensemble) for name, model in self.predictor(package).models.items()}
 
-    def first_weights(self, package: Package, part: str) -> dict[str, Tensor]:
+    def first_weights(self, package: Package, part: str, data: Any) -> dict[str, Tensor]:
         """The weights of a frequency's ensemble."""
         found = {}
         for name, tensor in package.tensors().items():

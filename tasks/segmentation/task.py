@@ -138,7 +138,7 @@ class Segmentation(Task):
 
         return load_networks(package)
 
-    def first_weights(self, package: Package, part: str) -> dict[str, Tensor]:
+    def first_weights(self, package: Package, part: str, data: Any) -> dict[str, Tensor]:
         """Weights of the network of a fold, or else of the first."""
         from tasks.segmentation.build import first_weights
 

@@ -118,7 +118,7 @@ class Speech(Task):
 
         return load_networks(package)
 
-    def first_weights(self, package: Package, part: str) -> dict[str, Tensor]:
+    def first_weights(self, package: Package, part: str, data: Any) -> dict[str, Tensor]:
         """Weights of the network of a fold, or else of the first."""
         networks = self.modules(package)
         return networks.get(part, next(iter(networks.values()))).state_dict()

@@ -39,11 +39,13 @@ class ImageCache:
     Args:
         images: The set.
         gigabytes: Most that is kept, GB (10^9 bytes); 0 keeps nothing.
+        most: Most images that are kept, for who needs no more; ``None`` for as many as there is room for.
     """
 
-    def __init__(self, images: ImageSet, gigabytes: float) -> None:
+    def __init__(self, images: ImageSet, gigabytes: float, most: int | None = None) -> None:
         self.images = images
         self.room = round(gigabytes * 1e9)
+        self.most = len(images) if most is None else most
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._bytes = 0
 
@@ -61,7 +63,7 @@ class ImageCache:
         if image.nbytes <= self.room:
             self._kept[i] = image
             self._bytes += image.nbytes
-            while self._bytes > self.room:
+            while self._bytes > self.room or len(self._kept) > self.most:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return image
 

@@ -112,7 +112,7 @@ class InsSepBNHead(nn.Module):
 
 
 class RTMDetIns(RTMDetBase):
-    """RTMDet-Ins, Lyu et al., arXiv:2212.07784, section 3.6.
+    """RTMDet-Ins, Lyu et al., arXiv:2212.07784, section 3.4.
 
     Layers are named as in mmdetection, so that its checkpoints load.
 

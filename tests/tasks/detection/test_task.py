@@ -15,6 +15,7 @@ from commands import run_command
 
 from core.cli import _parse, main
 from core.track.package import load_package
+from tasks.detection.build import first_weights
 from tasks.detection.config import MODELS
 from tasks.detection.data.synthetic import write_overlays
 from tasks.detection.models.build import build_network
@@ -27,7 +28,7 @@ TINY = [
     "--model.size=nano",
     "--train.epochs=2",
     "--train.batch_size=4",
-    "--train.warmup_steps=2",
+    "--train.warmup_steps=1",
     "--train.log_every=1",
     "--train.device=cpu",
     "--train.tune_allocator=false",
@@ -176,6 +177,39 @@ def test_ssdlite_goes_through_the_same_loop(overlays, tmp_path, capsys):
     assert (code, error) == (0, "")
 
 
+def test_classes_are_taken_over_by_their_names(trained):
+    package = load_package(the_run(trained) / "package")
+    own, names = package.tensors(), package.config["classes"]
+    turned = first_weights(package, names[::-1])
+    assert set(turned) == set(own)
+    for name, tensor in own.items():
+        expected = tensor.flip(0) if ".rtm_cls." in name else tensor
+        assert torch.equal(turned[name], expected)
+    others = first_weights(package, [*names[:3], "star"])
+    assert {name for name in own if name not in others} == {name for name in own if ".rtm_cls." in name}
+
+
+def test_fine_tuning_and_a_teacher(trained, overlays, tmp_path, capsys):
+    package = the_run(trained) / "package"
+    argv = [f"--data.path={overlays}", f"--output={tmp_path / 'runs'}", "--scoring.baselines=[prior]", *TINY]
+    code, said, error = run("train", [*argv, f"--train.start_from={package}", "--train.steps=3"], capsys)
+    assert (code, error) == (0, "")
+    assert "476 of 476 tensors" in " ".join(said.split())
+    code, _, error = run("train", [*argv, f"--train.teacher={package}"], capsys)
+    assert code == 2 and "cannot learn from a teacher" in error
+
+
+def test_steps_of_the_part_and_objects_too_small_for_the_size_are_told(overlays, tmp_path, capsys):
+    argv = [f"--data.path={overlays}", f"--output={tmp_path / 'runs'}", "--scoring.baselines=[prior]", *TINY]
+    argv = [word for word in argv if "image_size" not in word]
+    code, said, _ = run("train", [*argv, "--train.steps={model: 3}", "--image_size=64"], capsys)
+    assert code == 0
+    data = TASK.load(_parse(TASK, "train", argv)[0])
+    sides = (data.train.boxes[:, 2:] - data.train.boxes[:, :2]).min(1) * 64 / 96
+    share = f"{100 * (sides < 8).mean():.0f} % of the objects are under 8 pixels"
+    assert (share in " ".join(said.split())) == ((sides < 8).mean() >= 0.05)
+
+
 # ---------------------------------------------------------------- what users get wrong
 
 
@@ -191,6 +225,8 @@ def test_ssdlite_goes_through_the_same_loop(overlays, tmp_path, capsys):
         (["--model.size=huge"], "--model.size"),
         (["--model.backbone=resnet81"], "resnet"),
         (["--train.patience=3"], "--data.validation_share above 0"),
+        (["--train.warmup_steps=9"], "--train.warmup_steps 9 is no shorter than the training of 4 steps"),
+        (["--scoring.overlap=0.95"], "--scoring.overlap 0.95 must lie from 0 to 0.9"),
         (["--data.classes=[txt]"], "text"),
         (["--train.freeze=[backbon]"], "backbone"),
         (["--train.batch_size=64"], "64"),

@@ -101,3 +101,13 @@ def test_a_copy_for_another_process_begins_empty_and_works(three):
     copy = pickle.loads(pickle.dumps(cache))
     assert len(copy._kept) == 0 and len(cache._kept) == 1
     assert np.array_equal(copy(1), cache(1))
+
+
+def test_no_more_images_are_kept_than_asked_for(three):
+    cache = ImageCache(three, 1, most=2)
+    for i in range(3):
+        cache(i)
+    remove_all(three.root)
+    assert cache(2).shape == cache(1).shape
+    with pytest.raises(DataError):
+        cache(0)
