@@ -111,13 +111,14 @@ def build_parts(task: Task, config: Any, data: Any) -> tuple[list[Part], dict[st
     """
     parts = task.parts(config, data)
     steps = {part.name: _total_steps(part, config) for part in parts}
-    if (warmup := config.train.warmup_steps) and warmup >= min(steps.values()):
-        raise ConfigError(
-            f"--train.warmup_steps {warmup} is no shorter than the training of {min(steps.values())} steps; use a tenth"
-        )
     for part in parts:
         recompute(part.learner, config.train.recompute)
         frozen_modules(part.learner.model, config.train.freeze)  # a wrong name is told before there is a run
+    least, warmup = min(steps.values()), config.train.warmup_steps
+    if warmup and warmup >= least:
+        raise ConfigError(
+            f"--train.warmup_steps {warmup} is no shorter than the training of {least} steps; use {least // 10}"
+        )
     return parts, steps
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 from core.errors import ConfigError
+from core.train.distributed import environment_world
 from tasks.detection.config import (
     AugmentConfig,
     DetectionConfig,
     DetPredictConfig,
     DetScoringConfig,
     InferenceConfig,
+    SSDLiteConfig,
 )
 
 LARGEST = {"hue": 90, "saturation": 255, "value": 255}
@@ -26,6 +28,16 @@ def check_training(config: DetectionConfig) -> None:
     """Raises ``ConfigError`` for an option that no training can use."""
     check_image_size(config.image_size)
     _check_augment(config.augment)
+    if config.train.patience and not config.train.validate_every:
+        raise ConfigError(
+            f"--train.patience {config.train.patience} needs --train.validate_every: the steps from one mAP to the "
+            "next, such as those of an epoch"
+        )
+    share = config.train.batch_size // environment_world().size
+    if isinstance(config.model, SSDLiteConfig) and share < 2:
+        raise ConfigError(
+            f"--train.batch_size {config.train.batch_size}: the norms of ssdlite need 2 images or more in each process"
+        )
 
 
 def _check_augment(augment: AugmentConfig) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from core.cli import with_one_line_errors
 from core.errors import ConfigError
 from core.parser import parse
-from tasks.detection.config import ConvertConfig
+from tasks.detection.config import ConvertConfig, DataConfig
 
+SPLITS = ("group", "test_share", "validation_share", "train_share")
+"""Options of a training that have no meaning here."""
 EXAMPLES = """\
 Examples:
   python -m tasks.detection.convert --data.path VOC2007 --format coco --output voc2007_coco
@@ -52,6 +54,10 @@ def run(config: ConvertConfig) -> int:
         raise ConfigError("give --data.path FOLDER: the data set to convert")
     if config.data.test_path:
         raise ConfigError("--data.test_path: convert one data set at a time, with --data.path")
+    default = DataConfig()
+    for name in SPLITS:
+        if getattr(config.data, name) != getattr(default, name):
+            raise ConfigError(f"--data.{name}: the parts of a converted set stay as they are; leave it off")
     if not config.output:
         raise ConfigError("give --output FOLDER: where the new data set is written")
     output = Path(config.output)

@@ -139,7 +139,7 @@ class AnnotationBuilder:
         if self.relative:
             boxes = boxes * np.tile(scale[image], 2)
             points = (points * scale[of_point]).astype(np.float32)
-        boxes, points = self._turned(ready, image, boxes, of_point, points)
+        boxes, points = self._turned(ready, scale, image, boxes, of_point, points)
         keep, boxes, cut = self._checked(usable[image], scale, boxes)
         masks = ring_areas(points, lengths, counts)
         area = self._areas(boxes, masks, cut)
@@ -192,21 +192,23 @@ class AnnotationBuilder:
     def _turned(
         self,
         ready: list[Header | None],
+        scale: np.ndarray,
         image: np.ndarray,
         boxes: np.ndarray,
         of_point: np.ndarray,
         points: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        for i, header in enumerate(ready):
-            if header is None or header.orientation == 1:
-                continue
-            rows, parts = image == i, of_point == i
-            first, second = turn_points(boxes[rows, :2], header), turn_points(boxes[rows, 2:], header)
+        codes = np.array([header.orientation if header else 1 for header in ready], np.int64)
+        for code in np.unique(codes[codes > 1]).tolist():
+            rows, parts = np.flatnonzero(codes[image] == code), np.flatnonzero(codes[of_point] == code)
+            sizes = scale[image[rows]]
+            first = _turn_each(boxes[rows, :2], sizes, code)
+            second = _turn_each(boxes[rows, 2:], sizes, code)
             # A box that was inverted in the file must stay so: the turn alone exchanges the sides.
             wrong = (boxes[rows, 2:] <= boxes[rows, :2]).any(1, keepdims=True)
             upright = np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
             boxes[rows] = np.where(wrong, 0, upright)
-            points[parts] = turn_points(points[parts], header)
+            points[parts] = _turn_each(points[parts], scale[of_point[parts]], code)
         return boxes, points
 
     def _checked(
@@ -259,6 +261,13 @@ class AnnotationBuilder:
 def common_folder(files: Sequence[Path]) -> Path:
     """Returns the deepest folder that all files lie below."""
     return Path(os.path.commonpath([file.parent for file in files]))
+
+
+def _turn_each(points: np.ndarray, upright: np.ndarray, code: int) -> np.ndarray:
+    """Turns points ``(N, 2)`` of images of one orientation, each with its image's upright sides ``(N, 2)``."""
+    # In an image without sides a turn only swaps and negates; the origin of a unit image tells which side to add.
+    moved = turn_points(np.zeros((1, 2)), Header(1, 1, code))
+    return turn_points(points, Header(0, 0, code)) + moved * upright
 
 
 def _array(values: array[int] | array[float], kind: type) -> np.ndarray:

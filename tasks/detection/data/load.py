@@ -14,7 +14,7 @@ from core.errors import ConfigError, DataError
 from core.files import MadeFolder
 from core.registry import nearest
 from tasks.detection.config import DataConfig
-from tasks.detection.data.checks import content_hashes, describe, drop_leaks
+from tasks.detection.data.checks import SHOWN, content_hashes, describe, drop_leaks
 from tasks.detection.data.dataset import DetectionData, ImageSet
 from tasks.detection.data.read import Found, read_parts
 from tasks.detection.data.select import relabel, subset
@@ -102,15 +102,17 @@ def _load(config: DataConfig, name: str) -> DetectionData:
         if config.validation_share and not len(validation):
             train, validation = _hold_validation(train, config, notes)
         if config.train_share < 1:
-            train = _share(train, config.train_share, notes)
-        if not len(train.boxes):
+            train = _share(train, config.train_share, classes, notes)
+        if not (~train.crowd).any():
             raise DataError(
-                f"{config.path}: no training image has an object; check the annotations" + _of(config)
+                f"{config.path}: no training image has an object that is not crowd or difficult; "
+                "check the annotations" + _of(config)
             )
         notes += describe(train, classes, "training")
-    if not len(test.boxes):
+    if not (~test.crowd).any():
         raise DataError(
-            f"{config.test_path or config.path}: no test image has an object; check them" + _of(config)
+            f"{config.test_path or config.path}: no test image has an object that is not crowd or difficult; "
+            "check them" + _of(config)
         )
     notes += describe(test, classes, "test")
     digest = _digest(train, validation, test, classes)
@@ -228,12 +230,18 @@ def _hold_validation(train: ImageSet, config: DataConfig, notes: list[str]) -> t
     return subset(train, split.train), subset(train, split.test)
 
 
-def _share(train: ImageSet, share: float, notes: list[str]) -> ImageSet:
+def _share(train: ImageSet, share: float, classes: Sequence[str], notes: list[str]) -> ImageSet:
     """Keeps a share of the images, always the same ones; those of a smaller share are among them."""
     order = sorted(range(len(train)), key=[name_hash(str(name)) for name in train.names].__getitem__)
     count = max(1, round(share * len(train)))
     notes.append(f"--data.train_share {share:g}: {count} of {len(train)} training images are used")
-    return subset(train, sorted(order[:count]))
+    kept = subset(train, sorted(order[:count]))
+    lost = np.setdiff1d(train.labels[~train.crowd], kept.labels[~kept.crowd])
+    if len(lost):
+        named = ", ".join(classes[i] for i in lost[:SHOWN])
+        more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+        notes.append(f"--data.train_share {share:g} leaves no training object of {named}{more}; raise it")
+    return kept
 
 
 def _digest(train: ImageSet, validation: ImageSet, test: ImageSet, classes: Sequence[str]) -> str:

@@ -224,8 +224,12 @@ def test_steps_of_the_part_and_objects_too_small_for_the_size_are_told(overlays,
         (["--scoring.iou=1.5"], "--scoring.iou 1.5 must lie between 0 and 1"),
         (["--model.size=huge"], "--model.size"),
         (["--model.backbone=resnet81"], "resnet"),
-        (["--train.patience=3"], "--data.validation_share above 0"),
-        (["--train.warmup_steps=9"], "--train.warmup_steps 9 is no shorter than the training of 4 steps"),
+        (["--train.patience=3"], "--train.patience 3 needs --train.validate_every"),
+        (["--train.patience=3", "--train.validate_every=2"], "--data.validation_share above 0"),
+        (
+            ["--train.warmup_steps=9"],
+            "--train.warmup_steps 9 is no shorter than the training of 4 steps; use 0",
+        ),
         (["--scoring.overlap=0.95"], "--scoring.overlap 0.95 must lie from 0 to 0.9"),
         (["--data.classes=[txt]"], "text"),
         (["--train.freeze=[backbon]"], "backbone"),
@@ -237,6 +241,12 @@ def test_a_wrong_option_is_one_line(options, said, overlays, work, capsys):
     assert code in (1, 2)
     assert said in error and len(error.strip().splitlines()) == 1
     assert not (work / "runs").exists()
+
+
+def test_ssdlite_needs_two_images(overlays, work, capsys):
+    argv = [f"--data.path={overlays}", "--model=ssdlite", *[w for w in TINY if not w.startswith("--model")]]
+    code, _, error = run("train", [*argv, "--train.batch_size=1"], capsys)
+    assert code == 2 and "the norms of ssdlite need 2 images" in error
 
 
 def test_boxes_alone_teach_no_masks(overlays, work, capsys):

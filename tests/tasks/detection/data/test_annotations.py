@@ -8,7 +8,9 @@ import tifffile
 from PIL import Image, ImageOps
 from small_sets import coco, entry, picture, text, thing
 
+from tasks.detection.data import annotations
 from tasks.detection.data.annotations import AnnotationBuilder
+from tasks.detection.data.dataset import ImageSet
 from tasks.detection.data.headers import Header, read_header, turn_points
 from tasks.detection.data.notes import Notes
 from tasks.detection.data.outlines import mask_rings
@@ -41,6 +43,59 @@ def test_boxes_drawn_on_the_stored_image_turn_with_it(tmp_path: Path, orientatio
     assert rings is not None
     assert [*rings[0][0].min(0), *rings[0][0].max(0)] == expected
     assert "boxes turned with it" in found.notes[0]
+
+
+def turned_set(folder: Path, count: int) -> ImageSet:
+    """Reads images of all orientations and many sizes, whose rows are mixed in the file."""
+    images, rows = [], []
+    for i in range(count):
+        width, height = 40 + i, 20 + 3 * i % 17
+        picture(folder / f"{i:02}.jpg", width, height, 1 + i % 8)
+        images.append(entry(i, f"{i:02}.jpg", width, height))
+    for k in range(3 * count):
+        left, top, right, bottom = 1 + k % 5, 2 + k % 3, 12 + k % 7, 9 + k % 4
+        outline = [left, top, right, top, left + 1, bottom]
+        box = [left, top, right - left, bottom - top]
+        rows.append(thing(k, (7 * k) % count, box, segmentation=[outline]))
+    coco(folder / "x.json", images, rows)
+    return read_parts(folder).parts["all"]
+
+
+def test_images_of_all_turns_and_sizes_are_turned_each_by_its_own(tmp_path: Path) -> None:
+    count = 16
+    part = turned_set(tmp_path, count)
+    for i in range(count):
+        # Codes 2 to 4 leave the sides as they are, so that such boxes are taken as drawn on the upright image.
+        header = Header(40 + i, 20 + 3 * i % 17, 1 + i % 8 if i % 8 >= 4 else 1)
+        expected, outlines = [], []
+        for k in range(3 * count):
+            if (7 * k) % count == i:
+                left, top, right, bottom = 1 + k % 5, 2 + k % 3, 12 + k % 7, 9 + k % 4
+                corners = turn_points(np.array([[left, top], [right, bottom]]), header)
+                expected.append([*corners.min(0), *corners.max(0)])
+                ring = np.array([[left, top], [right, top], [left + 1, bottom]])
+                outlines.append(turn_points(ring, header).tolist())
+        targets = part.targets(i)
+        assert tuple(part.sizes[i]) == header.upright and len(expected) == 3
+        assert targets.boxes.tolist() == expected
+        assert targets.rings is not None
+        assert [rings[0].tolist() for rings in targets.rings] == outlines
+
+
+def test_turning_passes_over_the_rows_once_an_orientation_not_once_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(points: np.ndarray, header: Header) -> np.ndarray:
+        calls.append(len(points))
+        return turn_points(points, header)
+
+    monkeypatch.setattr(annotations, "turn_points", counted)
+    turned_set(tmp_path / "few", 8)
+    few = len(calls)
+    turned_set(tmp_path / "many", 24)
+    assert 0 < few == len(calls) - few
 
 
 def test_boxes_drawn_on_the_upright_image_stay(tmp_path: Path) -> None:

@@ -159,14 +159,41 @@ def test_a_training_image_that_is_tested_on_too_is_left_out(given, tmp_path):
 def test_sets_without_objects_are_refused(given, tmp_path):
     some, none = part(tmp_path, "some", 2), part(tmp_path, "none", 2, ())
     given["x"] = found({"train": none, "test": some})
-    with pytest.raises(DataError, match=r"x: no training image has an object; check the annotations$"):
+    with pytest.raises(
+        DataError, match=r"x: no training image has an object that .*; check the annotations$"
+    ):
         load_data(DataConfig(path="x"))
     given["x"] = found({"train": some, "test": none})
     with pytest.raises(DataError, match="x: no test image has an object"):
         load_data(DataConfig(path="x"))
     given["x"] = found({"train": some, "test": some})
-    with pytest.raises(DataError, match=r"has an object; .* or --data\.classes \['b'\]"):
+    with pytest.raises(DataError, match=r"has an object that .*; .* or --data\.classes \['b'\]"):
         load_data(DataConfig(path="x", classes=["b"]))
+
+
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_sets_whose_objects_are_all_crowds_are_refused(given, tmp_path, side):
+    parts = {name: part(tmp_path, name, 2) for name in ("train", "test")}
+    crowd = np.array([True, False])
+    given["x"] = found({**parts, side: replace(parts[side], crowd=crowd)})
+    load_data(DataConfig(path="x"))
+    given["x"] = found({**parts, side: replace(parts[side], crowd=crowd | True)})
+    name = {"train": "training", "test": "test"}[side]
+    with pytest.raises(DataError, match=f"x: no {name} image has an object that is not crowd or difficult"):
+        load_data(DataConfig(path="x"))
+
+
+def test_classes_that_a_share_of_the_training_leaves_out_are_put_down_to_it(given, tmp_path):
+    names = sorted((f"train/{i}.png" for i in range(10)), key=name_hash)
+    # Of the first three images c is only a crowd; d is in no image, which is no matter of the share.
+    rows = {name: [(0, (1, 2, 20, 30))] for name in names}
+    rows[names[1]].append((2, (3, 4, 20, 30), None, True))
+    rows[names[5]] += [(1, (5, 6, 20, 30)), (2, (5, 6, 20, 30))]
+    parts = {"train": image_set(tmp_path, rows), "test": part(tmp_path, "test", 2)}
+    given["x"] = found(parts, ["a", "b", "c", "d"])
+    told = "--data.train_share 0.3 leaves no training object of b, c; raise it"
+    assert told in load_data(DataConfig(path="x", train_share=0.3)).notes
+    assert not any("leaves no" in note for note in load_data(DataConfig(path="x", train_share=0.6)).notes)
 
 
 def test_a_folder_without_training_part_is_for_tests(given, tmp_path):
