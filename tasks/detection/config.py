@@ -259,7 +259,7 @@ class DetPredictConfig(InferenceConfig, PredictConfig):
     draw: bool = True
     every: int = 1
     image_size: int | None = None
-    max_detections: int = 100
+    max_detections: int = 300
 
 
 @dataclass

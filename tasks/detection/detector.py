@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +18,13 @@ from core.train.hardware import choose_device
 from tasks.detection.postprocess import Limits, select
 from tasks.detection.preprocess import fit, normalise, scaled_size
 from tasks.detection.results import Detections
-from tasks.detection.rle import encode_resized
+from tasks.detection.rle import encode
 from tasks.detection.tiles import Part, merge, parts_of
 
 MASKS_AT_ONCE = 16
 """Masks that are enlarged together."""
 SHOWN = 10
 """Classes that a message names."""
-
-
-class _Found(NamedTuple):
-    """What was found in an image or tile: objects, its factor, and prototypes, kernels and places of the masks."""
-
-    objects: Detections
-    scale: float
-    drawn_from: tuple[Tensor, Tensor, Tensor] | None
 
 
 class Detector:
@@ -116,15 +108,14 @@ class Detector:
             for image, each in zip(images, parts, strict=True)
             for left, top, right, bottom in each
         )
-        side = image_size or self.image_size
-        found: list[_Found] = []
+        found: list[Detections] = []
         while group := list(islice(crops, batch)):
-            found += self._search(group, side, limits)
+            found += self._search(group, image_size or self.image_size, limits)
             if progress is not None:
                 progress(len(found), total)
         answers = iter(found)
         return [
-            self._joined(list(islice(answers, len(each))), each, image.shape[:2], side, limits)
+            _joined(list(islice(answers, len(each))), each, image.shape[:2], limits)
             for image, each in zip(images, parts, strict=True)
         ]
 
@@ -143,68 +134,46 @@ class Detector:
         return [self.classes.index(name) for name in names]
 
     @torch.inference_mode()
-    def _search(self, images: Sequence[np.ndarray], size: int, limits: Limits) -> list[_Found]:
-        """Finds the objects in images or tiles that are computed together, without drawing masks."""
+    def _search(self, images: Sequence[np.ndarray], size: int, limits: Limits) -> list[Detections]:
+        """Finds the objects in images or tiles that are computed together."""
         padded, scales = zip(*(fit(image, size) for image in images), strict=True)
         x = torch.from_numpy(np.stack(padded)).to(self.device).permute(0, 3, 1, 2)
         outputs = self.network(normalise(x, self.network))
         boxes, scores = (each.cpu().numpy() for each in self.network.decode(outputs))
-        _, _, priors, kernels = self.network.flatten(outputs) if self.masks else (None,) * 4
+        draw = self._drawing(outputs) if self.masks else None
         results = []
         for i, (image, scale) in enumerate(zip(images, scales, strict=True)):
             found, places = select(boxes[i], scores[i], scale, image.shape[:2], limits)
-            drawn_from = None
-            if self.masks:
-                at = torch.from_numpy(places).to(self.device)
-                drawn_from = (outputs.prototypes[i].float(), kernels[i, at], priors[at])
-            results.append(_Found(found, scale, drawn_from))
+            if draw is not None:
+                logits = draw(i, torch.from_numpy(places).to(self.device))
+                masks = [encode(mask) for mask in _masks(logits, size, scale, image.shape[:2])]
+                found = Detections(found.boxes, found.scores, found.labels, masks)
+            results.append(found)
         return results
 
-    @torch.inference_mode()
-    def _joined(
-        self,
-        found: Sequence[_Found],
-        parts: Sequence[Part],
-        size: tuple[int, int],
-        side: int,
-        limits: Limits,
-    ) -> Detections:
-        """Returns what was found in the parts of an image as one list, with masks of what is left."""
-        merged, owners, positions = merge([each.objects for each in found], parts, size, limits)
-        if not self.masks:
-            return merged
-        masks: dict[int, dict[str, Any]] = {}
-        for i, (each, part) in enumerate(zip(found, parts, strict=True)):
-            own = np.flatnonzero(owners == i)
-            assert each.drawn_from is not None
-            prototypes, kernels, priors = each.drawn_from
-            chosen = torch.from_numpy(positions[own]).to(self.device)
-            logits = self.network.mask_logits(prototypes, kernels[chosen], priors[chosen])
-            masks.update(zip(own.tolist(), _masks(logits, side, each.scale, part, size), strict=True))
-        return Detections(
-            merged.boxes, merged.scores, merged.labels, [masks[i] for i in range(len(merged))]
-        )
+    def _drawing(self, outputs: Any) -> Callable[[int, Tensor], Tensor]:
+        """Returns what draws mask logits ``(N, h, w)`` in fitted image ``i`` of the objects at these places."""
+        _, _, priors, kernels = self.network.flatten(outputs)
+
+        def draw(i: int, places: Tensor) -> Tensor:
+            return self.network.mask_logits(outputs.prototypes[i].float(), kernels[i, places], priors[places])
+
+        return draw
 
 
-def _masks(
-    logits: Tensor, fitted: int, scale: float, part: Part, size: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
-    """Yields masks of the image, as run lengths, for logits ``(N, h, w)`` of a part of it that was fitted.
+def _joined(
+    found: Sequence[Detections], parts: Sequence[Part], size: tuple[int, int], limits: Limits
+) -> Detections:
+    return found[0] if len(found) == 1 else merge(found, parts, size, limits)
+
+
+def _masks(logits: Tensor, size: int, scale: float, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Yields masks ``(H, W)`` bool of the image for logits ``(N, h, w)`` of the fitted one.
 
     A pixel belongs to an object above a probability of 0.5, which is a logit of 0. As in mmdetection the logits are
-    enlarged to the fitted part, cut to what is no padding, and resized to the part, bilinearly each time.
-
-    Args:
-        logits: Of the objects.
-        fitted: Side of the square that the part was fitted into, pixels.
-        scale: Factor of the fitted part.
-        part: The part.
-        size: Height and width of the image.
+    enlarged to the fitted image, cut to what is no padding, and resized to the image, bilinearly each time.
     """
-    left, top, right, bottom = part
-    width, height = scaled_size(right - left, bottom - top, scale)
+    width, height = scaled_size(shape[1], shape[0], scale)
     for group in logits.split(MASKS_AT_ONCE):
-        cut = F.interpolate(group[:, None], (fitted, fitted), mode="bilinear")[..., :height, :width]
-        # Resized across alone: to draw masks at their full height took most of the time of large images.
-        wide = F.interpolate(cut, (height, right - left), mode="bilinear")[:, 0].cpu().numpy()
-        yield from (encode_resized(each, bottom - top, left, top, size) for each in wide)
+        fitted = F.interpolate(group[:, None], (size, size), mode="bilinear")[..., :height, :width]
+        yield from (F.interpolate(fitted, shape, mode="bilinear")[:, 0] > 0).cpu().numpy()

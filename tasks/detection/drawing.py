@@ -19,6 +19,8 @@ GOLDEN = 0.618034
 """Steps of the golden ratio around the circle of hues keep any number of colours apart."""
 OPACITY = 0.4
 """Of masks."""
+LARGEST = 32
+"""Largest letters, pixels: those of a large picture would hide its objects."""
 SMALLEST = 11
 """Height of letters, pixels."""
 Colour = tuple[int, int, int]
@@ -60,10 +62,12 @@ def draw(
             _frame(canvas, box, (0, 0, 0), width + 2)
             _frame(canvas, box, (255, 255, 255), width)
     if detections is not None:
-        font = _font(max(SMALLEST, round(side / 45)))
+        font = _font(min(LARGEST, max(SMALLEST, round(side / 45))))
+        for i in reversed(range(len(detections))):
+            _frame(canvas, detections.boxes[i], colour_of(int(detections.labels[i])), width + 1)
+        # After all frames, which would cross them.
         for i in reversed(range(len(detections))):
             label = int(detections.labels[i])
-            _frame(canvas, detections.boxes[i], colour_of(label), width + 1)
             text = f"{classes[label]} {detections.scores[i]:.2f}"
             _label(canvas, detections.boxes[i], text, colour_of(label), font, picture.size)
     return np.asarray(picture)

@@ -24,6 +24,8 @@ SAMPLES = 4
 WORST = 6
 NAMED = 12
 """Classes with a curve, or a name in the matrix, of their own; the most frequent ones."""
+ROOM = 0.05
+"""Share of an image's height that a name above a box takes."""
 LABELLED = 25
 """Boxes of an image that have their class and score beside them."""
 PANEL = 3.4
@@ -200,13 +202,15 @@ def draw_boxes(axis: Axes, boxes: np.ndarray, colours: Sequence[Colour], names: 
             Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.3)
         )
     for box, colour, name in list(zip(boxes, colours, names, strict=False))[:LABELLED]:
+        # Inside the box where there is no room above it.
+        high = float(box[1]) < ROOM * (axis.get_ylim()[0] + 0.5)
         axis.text(
-            float(box[0]),
-            float(box[1]),
+            max(0.0, float(box[0])),
+            max(0.0, float(box[1])),
             name,
             color="white",
             fontsize=5.5,
-            verticalalignment="bottom",
+            verticalalignment="top" if high else "bottom",
             clip_on=True,
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8},
         )

@@ -31,7 +31,7 @@ MARK = "_detections"
 RECORD = "detections.json"
 COLUMN, ANSWER = "image", "detections"
 """Columns of a request and of its answer."""
-PARAMS = {"score": 0.3, "iou": 0.65, "max_detections": 100}
+PARAMS = {"score": 0.3, "iou": 0.65, "max_detections": 300}
 """What a request may set, and what it is otherwise."""
 
 
@@ -117,6 +117,10 @@ def predict_files(detector: Detector, config: DetPredictConfig) -> list[str]:
     print(f"written    {record}: {what}, {sum(map(len, found))} objects")
     if len(pictures) == 1:
         print(f"written    {pictures[0]}")
+    if full := sum(len(each) == config.max_detections for each in found):
+        print(
+            f"note       more may be in {full} of them: --max_detections {config.max_detections} keeps the most certain"
+        )
     return failures
 
 

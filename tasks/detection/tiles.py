@@ -15,6 +15,7 @@ import numpy as np
 
 from tasks.detection.postprocess import Limits, areas, intersections, suppress
 from tasks.detection.results import Detections
+from tasks.detection.rle import moved
 
 NEAR = 0.01
 """A box that ends so close to the border of a part, as a share of the part's side, is taken to be cut by it."""
@@ -44,17 +45,14 @@ def parts_of(size: tuple[int, int], tile: int, overlap: float) -> list[Part]:
 
 def merge(
     found: Sequence[Detections], parts: Sequence[Part], size: tuple[int, int], limits: Limits
-) -> tuple[Detections, np.ndarray, np.ndarray]:
-    """Returns what was found in the parts of an image as one list, without masks, and where it was found.
+) -> Detections:
+    """Returns what was found in the parts of an image as one list.
 
     Args:
         found: What was found in each part, in its pixels.
         parts: The parts.
         size: Height and width of the image, pixels.
         limits: How boxes suppress each other, and how many there may be.
-
-    Returns:
-        The objects, and of each the index ``(N,)`` of its part and its position ``(N,)`` in what was found there.
     """
     boxes = np.concatenate(
         [
@@ -71,8 +69,17 @@ def merge(
     cut = np.concatenate([_cut(each.boxes, part, size) for each, part in zip(found, parts, strict=True)])
     left = np.flatnonzero(~_pieces(together, cut, limits.agnostic))
     kept = left[suppress(together.take(left), limits)]
+    merged = together.take(kept)
+    if found[0].masks is None:
+        return merged
+    # Masks of the size of the image only for what is left.
     first = np.cumsum([0, *map(len, found)])
-    return together.take(kept), owner[kept], kept - first[owner[kept]]
+    masks = []
+    for i in kept:
+        each, part = found[owner[i]], parts[owner[i]]
+        assert each.masks is not None
+        masks.append(moved(each.masks[i - first[owner[i]]], part[0], part[1], size))
+    return Detections(merged.boxes, merged.scores, merged.labels, masks)
 
 
 def _starts(side: int, tile: int, overlap: float) -> list[int]:
