@@ -184,7 +184,7 @@ def test_a_request_without_the_column_is_refused(detector):
 
 def test_the_example_is_a_request_that_is_answered(detector):
     frame, params = example_request(detector)
-    assert params == {"score": 0.3, "iou": 0.65, "max_detections": 100}
+    assert params == {"score": 0.3, "iou": 0.65, "max_detections": 300}
     answer = serve_frame(detector, frame, params)
     assert list(answer) == ["detections"]
     assert isinstance(json.loads(answer["detections"][0]), list)
