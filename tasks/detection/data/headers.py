@@ -1,7 +1,8 @@
-"""Sizes of image files, read without decoding them."""
+"""Sizes of image files, read without decoding those that are whole."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ THREADS = 8
 """Headers are read at once by this many threads, which mostly wait for the disk."""
 PROGRESS_FROM = 2000
 """Number of files above which a progress bar is worth its line."""
+
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+"""Last bytes of a whole file. One that ends otherwise may still be whole, which decoding it tells."""
 
 
 class Header(NamedTuple):
@@ -42,7 +46,7 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> Header | None:
-    """Returns the size of an image, or ``None`` where the file is missing, damaged or no image."""
+    """Returns the size of an image, or ``None`` where the file is missing, damaged, cut off or no image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Decoders raise many types on damaged files, and all of them mean the same here.
@@ -75,7 +79,20 @@ def _read(path: Path) -> Header:
             tag = page.tags.get("Orientation")
             return Header(page.imagewidth, page.imagelength, _known(tag.value if tag is not None else 1))
     with Image.open(path, formats=FORMATS) as image:
+        if not _ends_with(path, ENDS.get(image.format or "", b"")):
+            # Raises if it is cut off.
+            with Image.open(path, formats=FORMATS) as whole:
+                whole.load()
         return Header(*image.size, _known(image.getexif().get(ORIENTATION, 1)))
+
+
+def _ends_with(path: Path, end: bytes) -> bool:
+    """Whether a file ends with some bytes; ``False`` where it is not known with which it should."""
+    if not end:
+        return False
+    with path.open("rb") as file:
+        file.seek(-len(end), os.SEEK_END)
+        return file.read() == end
 
 
 def _known(code: object) -> int:
