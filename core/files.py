@@ -44,6 +44,11 @@ def make_folder(path: Path, option: str) -> Path:
     return path
 
 
+def is_new(folder: Path) -> bool:
+    """Whether a folder is free for new files: it does not exist, or is empty."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def identity(path: Path) -> tuple[int, int]:
     """Returns what two names of one file have in common, also through links, which would be written through."""
     status = path.stat()

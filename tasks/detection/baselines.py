@@ -15,6 +15,7 @@ from tasks.detection.config import DetScoringConfig
 from tasks.detection.data.dataset import DetectionData, ImageSet, Targets
 from tasks.detection.data.images import read_rgb
 from tasks.detection.matching import overlaps
+from tasks.detection.postprocess import Limits, suppress
 from tasks.detection.regions import find_regions
 from tasks.detection.results import Detections
 from tasks.detection.scoring import Method, score
@@ -132,12 +133,8 @@ def fit_prior(data: DetectionData, scoring: DetScoringConfig) -> Method:
 
 def suppressed(found: Detections, scoring: DetScoringConfig, iou: float) -> Detections:
     """Returns the boxes above the score that no better one of their class covers, the most certain first."""
-    import torch
-    from torchvision.ops import batched_nms
-
     found = found.take(found.scores >= scoring.score)
-    tensors = map(torch.from_numpy, (found.boxes, found.scores, found.labels))
-    return found.take(batched_nms(*tensors, iou).numpy()[: scoring.max_detections])
+    return found.take(suppress(found, Limits(iou=iou, max_detections=scoring.max_detections)))
 
 
 def nothing() -> Detections:

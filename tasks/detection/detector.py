@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ from core.compress.folding import deploy
 from core.errors import ConfigError
 from core.registry import nearest
 from core.train.hardware import choose_device
+from tasks.detection.config import DetPredictConfig, DetScoringConfig
 from tasks.detection.postprocess import Limits, select
 from tasks.detection.preprocess import fit, normalise, scaled_size
 from tasks.detection.results import Detections
@@ -76,6 +78,7 @@ class Detector:
         image_size: int | None = None,
         classes: Sequence[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        draw_masks: bool = True,
     ) -> list[Detections]:
         """Finds the objects in images.
 
@@ -92,6 +95,7 @@ class Detector:
             image_size: Side of the square that images, or tiles, are fitted into; the model's when not given.
             classes: Names of the classes to report; all when not given.
             progress: Told how many images or tiles are done, of how many.
+            draw_masks: Draw the masks of a model that has them.
 
         Returns:
             What was found in each image, the most certain first.
@@ -110,7 +114,7 @@ class Detector:
         )
         found: list[Detections] = []
         while group := list(islice(crops, batch)):
-            found += self._search(group, image_size or self.image_size, limits)
+            found += self._search(group, image_size or self.image_size, limits, draw_masks and self.masks)
             if progress is not None:
                 progress(len(found), total)
         answers = iter(found)
@@ -134,13 +138,15 @@ class Detector:
         return [self.classes.index(name) for name in names]
 
     @torch.inference_mode()
-    def _search(self, images: Sequence[np.ndarray], size: int, limits: Limits) -> list[Detections]:
+    def _search(
+        self, images: Sequence[np.ndarray], size: int, limits: Limits, masked: bool
+    ) -> list[Detections]:
         """Finds the objects in images or tiles that are computed together."""
         padded, scales = zip(*(fit(image, size) for image in images), strict=True)
         x = torch.from_numpy(np.stack(padded)).to(self.device).permute(0, 3, 1, 2)
         outputs = self.network(normalise(x, self.network))
         boxes, scores = (each.cpu().numpy() for each in self.network.decode(outputs))
-        draw = self._drawing(outputs) if self.masks else None
+        draw = self._drawing(outputs) if masked else None
         results = []
         for i, (image, scale) in enumerate(zip(images, scales, strict=True)):
             found, places = select(boxes[i], scores[i], scale, image.shape[:2], limits)
@@ -159,6 +165,22 @@ class Detector:
             return self.network.mask_logits(outputs.prototypes[i].float(), kernels[i, places], priors[places])
 
         return draw
+
+
+def configured(
+    detector: Detector, config: DetScoringConfig | DetPredictConfig
+) -> Callable[..., list[Detections]]:
+    """Returns :meth:`Detector.detect` with the options that scoring and predicting share."""
+    return partial(
+        detector.detect,
+        score=config.score,
+        iou=config.iou,
+        max_detections=config.max_detections,
+        agnostic=config.agnostic,
+        tile=config.tile,
+        overlap=config.overlap,
+        batch=config.batch,
+    )
 
 
 def _joined(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tasks.detection.config import DetScoringConfig
 from tasks.detection.confusion import confusion_matrix
 from tasks.detection.data.dataset import DetectionData, ImageSet
 from tasks.detection.data.images import read_rgb
-from tasks.detection.detector import Detector
+from tasks.detection.detector import Detector, configured
 from tasks.detection.intervals import bootstrap
 from tasks.detection.matching import Matches, match
 from tasks.detection.results import Detections
@@ -62,20 +63,11 @@ def score_detector(detector: Detector, config: Any, data: DetectionData) -> Eval
     labels, notes = _match_classes(detector.classes, data.classes)
     scoring: DetScoringConfig = config.scoring
 
+    shared = [name for name in detector.classes if name in data.classes]
+    detect = partial(configured(detector, scoring), multi_label=scoring.multi_label, classes=shared)
+
     def search(images: Sequence[np.ndarray]) -> list[Detections]:
-        found = detector.detect(
-            images,
-            score=scoring.score,
-            iou=scoring.iou,
-            max_detections=scoring.max_detections,
-            multi_label=scoring.multi_label,
-            agnostic=scoring.agnostic,
-            tile=scoring.tile,
-            overlap=scoring.overlap,
-            batch=scoring.batch,
-            classes=[name for name in detector.classes if name in data.classes],
-        )
-        return [_renamed(each, labels) for each in found]
+        return [_renamed(each, labels) for each in detect(images)]
 
     result = score(search, data, scoring, "searching the test images", masks=detector.masks)
     result.notes += notes
@@ -98,11 +90,9 @@ def validation_score(
     training = network.training
     detector = Detector(network, classes, range(1, len(classes) + 1), size, {})
     network.train(training)
-    step = DetScoringConfig().batch
-    found: list[Detections] = []
-    for first in range(0, len(images), step):
-        batch = range(first, min(first + step, len(images)))
-        found += detector.detect([read_rgb(images.path(i)) for i in batch], score=LEAST, multi_label=True)
+    # Of a model with masks too the boxes alone are scored.
+    detect = partial(detector.detect, score=LEAST, multi_label=True, draw_masks=False)
+    found = [each for batch in _batches(images, DetScoringConfig().batch) for each in detect(batch)]
     stats = evaluate_coco(images, found, classes).stats
     # Validation images without any object have no mAP; nothing is better than another weight then.
     return {name: 0.0 if math.isnan(stats[name]) else stats[name] for name in ("map", "map50")}
@@ -130,10 +120,9 @@ def score(
     """
     truth = data.test
     found: list[Detections] = []
-    starts = range(0, len(truth), scoring.batch)
-    for first in track(starts, what, total=len(starts), transient=True):
-        batch = range(first, min(first + scoring.batch, len(truth)))
-        found += method([read_rgb(truth.path(i)) for i in batch])
+    steps = math.ceil(len(truth) / scoring.batch)
+    for batch in track(_batches(truth, scoring.batch), what, total=steps, transient=True):
+        found += method(batch)
     result = evaluate_coco(truth, found, data.classes)
     matches = match(truth, found, len(data.classes))
     rows = image_rows(truth, matches, scoring.confidence)
@@ -151,6 +140,12 @@ def score(
     confusion = confusion_matrix(truth, found, len(data.classes), scoring.confidence)
     notes = _notes(kept, data, matches, scoring)
     return Evaluation(kept, rows, Outputs(found, result, matches, confusion), notes)
+
+
+def _batches(images: ImageSet, size: int) -> Iterator[list[np.ndarray]]:
+    """Yields the images of a set, ``size`` at a time."""
+    for first in range(0, len(images), size):
+        yield [read_rgb(images.path(i)) for i in range(first, min(first + size, len(images)))]
 
 
 def image_rows(truth: ImageSet, matches: Matches, confidence: float) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from core.files import from_base64, identity, make_folder, tell_left_out
 from tasks.detection.coco_json import as_coco, counts_of, write_coco
 from tasks.detection.config import DetPredictConfig
 from tasks.detection.data.images import read_rgb
-from tasks.detection.detector import Detector
+from tasks.detection.detector import Detector, configured
 from tasks.detection.drawing import draw
 from tasks.detection.results import Detections
 from tasks.detection.video import VIDEO_ENDINGS, Video, search_video
@@ -75,14 +75,7 @@ def predict_files(detector: Detector, config: DetPredictConfig) -> list[str]:
     if source.is_dir():
         tell_left_out([path.name for path in other_files(source)])
     detect = partial(
-        detector.detect,
-        score=config.score,
-        iou=config.iou,
-        max_detections=config.max_detections,
-        agnostic=config.agnostic,
-        tile=config.tile,
-        overlap=config.overlap,
-        batch=config.batch,
+        configured(detector, config),
         image_size=config.image_size,
         classes=config.classes,
     )

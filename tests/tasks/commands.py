@@ -3,6 +3,12 @@
 from core.cli import main
 
 
+def run_folder(task, root):
+    """The folder of the only run below ``root``."""
+    (folder,) = (root / "runs" / task.name).iterdir()
+    return folder
+
+
 def run_command(task, command, argv, capsys):
     """Exit code and what was said on both streams."""
     try:

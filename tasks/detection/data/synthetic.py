@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from core.data.images.files import Picture, read_picture, write_picture
 from core.errors import DataError, SkipwayError
+from core.files import is_new
 from core.train.seeds import derive_seed
 
 CLASSES = ("text", "disc", "square", "triangle")
@@ -95,7 +96,7 @@ def write_overlays(
     Raises:
         DataError: The folder holds something already, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_new(folder):
         raise DataError(f"{folder} is not an empty folder; name a new folder")
     for part, count in (counts or COUNTS).items():
         described: list[tuple[str, list[Thing]]] = []

@@ -16,6 +16,7 @@ import yaml
 from rich.progress import track
 
 from core.errors import ConfigError
+from core.files import is_new
 from tasks.detection.data.dataset import ImageSet, Targets
 from tasks.detection.data.read import Found
 
@@ -58,7 +59,7 @@ def write_dataset(found: Found, folder: Path, layout: str) -> list[str]:
     Raises:
         ConfigError: The folder is not empty, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_new(folder):
         raise ConfigError(f"--output {folder} exists and is no empty folder; name a new one")
     try:
         return WRITERS[layout](found, folder)

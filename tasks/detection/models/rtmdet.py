@@ -137,6 +137,15 @@ class RTMDetBase(nn.Module):
         stages = self.backbone.forward_features(x)
         return self.neck([adapt(stages[i]) for adapt, i in zip(self.adapters, self.indices, strict=True)])
 
+    def flatten(self, outputs: Any) -> tuple[Tensor, ...]:
+        """Returns logits ``(B, P, classes)`` and boxes ``(B, P, 4)`` of all levels, and what more a network gives."""
+        raise NotImplementedError
+
+    def decode(self, outputs: Any) -> tuple[Tensor, Tensor]:
+        """Returns boxes ``(B, P, 4)`` in pixels of the input, not clipped to it, and scores ``(B, P, classes)``."""
+        logits, boxes, *_ = self.flatten(outputs)
+        return boxes, logits.sigmoid()
+
 
 class RTMDet(RTMDetBase):
     """RTMDet, "An Empirical Study of Designing Real-Time Object Detectors", Lyu et al., arXiv:2212.07784.
@@ -191,11 +200,6 @@ class RTMDet(RTMDetBase):
         """
         priors = make_priors(outputs.cls, self.strides)
         return join_levels(outputs.cls), decode_boxes(priors, join_levels(outputs.reg)), priors
-
-    def decode(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
-        """Returns boxes ``(B, P, 4)`` in pixels of the input, not clipped to it, and scores ``(B, P, classes)``."""
-        logits, boxes, _ = self.flatten(outputs)
-        return boxes, logits.sigmoid()
 
 
 def make_backbone(

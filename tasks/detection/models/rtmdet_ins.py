@@ -168,11 +168,6 @@ class RTMDetIns(RTMDetBase):
         boxes = decode_boxes(priors, join_levels(outputs.reg))
         return join_levels(outputs.cls), boxes, priors, join_levels(outputs.kernels)
 
-    def decode(self, outputs: InsOutputs) -> tuple[Tensor, Tensor]:
-        """Returns boxes ``(B, P, 4)`` in pixels of the input, not clipped to it, and scores ``(B, P, classes)``."""
-        logits, boxes, _, _ = self.flatten(outputs)
-        return boxes, logits.sigmoid()
-
     def mask_logits(self, prototypes: Tensor, kernels: Tensor, priors: Tensor) -> Tensor:
         """Draws masks in one image ("CondInst", Tian et al., arXiv:2003.05664, section 3.1).
 

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from core.data.images.files import Picture, write_picture
 from core.errors import DataError, SkipwayError
+from core.files import is_new
 from core.train.seeds import derive_seed
 
 ORGANS = ("head", "tail")
@@ -220,7 +221,7 @@ def _random_of(seed: int, kind: str, number: int) -> np.random.Generator:
 
 
 def _must_be_new(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_new(folder):
         raise DataError(f"{folder} is not an empty folder; name a new folder")
 
 

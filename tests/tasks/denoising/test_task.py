@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from commands import run_command
+from commands import run_command, run_folder
 from PIL import Image
 
 from core.cli import _parse, main
@@ -49,18 +49,8 @@ def photos(folder, count=2, **options):
     return folder
 
 
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 run = partial(run_command, TASK)
-
-
-def the_run(root):
-    (folder,) = (root / "runs" / "denoising").iterdir()
-    return folder
+the_run = partial(run_folder, TASK)
 
 
 # ---------------------------------------------------------------- configurations

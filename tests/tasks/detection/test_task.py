@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from commands import run_command
+from commands import run_command, run_folder
 
 from core.cli import _parse, main
 from core.track.package import load_package
@@ -37,17 +37,7 @@ TINY = [
 ]
 
 run = partial(run_command, TASK)
-
-
-def the_run(root):
-    (folder,) = (root / "runs" / "detection").iterdir()
-    return folder
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+the_run = partial(run_folder, TASK)
 
 
 @pytest.fixture(scope="module")

@@ -38,12 +38,6 @@ def write_sales(path, count=6, months=48):
     return path
 
 
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def m4_folder(root):
     """Weekly and hourly files as the competition ships them."""
     for group, horizon in (("Weekly", 13), ("Hourly", 48)):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from commands import run_command
+from commands import run_command, run_folder
 from PIL import Image
 
 from core.backbones import create_backbone
@@ -64,17 +64,7 @@ def plan(dims):
 
 
 run = partial(run_command, TASK)
-
-
-def the_run(root):
-    (folder,) = (root / "runs" / "segmentation").iterdir()
-    return folder
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+the_run = partial(run_folder, TASK)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from commands import run_command
+from commands import run_command, run_folder
 
 from core.cli import _parse, main
 from core.track.package import load_package
@@ -67,17 +67,7 @@ def words(folder, names=("high", "low", "rare"), speakers=10, noise=True):
 
 
 run = partial(run_command, TASK)
-
-
-def the_run(root):
-    (folder,) = (root / "runs" / "speech").iterdir()
-    return folder
-
-
-@pytest.fixture
-def work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+the_run = partial(run_folder, TASK)
 
 
 @pytest.fixture(scope="module")
