@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -52,13 +53,30 @@ class SSDLite(nn.Module):
             ``bbox_regression`` ``(B, P, 4)`` and ``cls_logits`` ``(B, P, classes + 1)``, as torchvision's loss reads
             them, and ``anchors`` ``(P, 4)``: left, top, right and bottom, pixels of the input.
         """
-        features = list(self.ssd.backbone(x).values())
+        features = self._features(x)
         size = (x.shape[2], x.shape[3])
         outputs: dict[str, Tensor] = self.ssd.head(features)
         # The generator computes in the type of the features, and bfloat16 would move anchors by half a pixel.
         exact = [x.float() for x in features]
         anchors = self.ssd.anchor_generator(ImageList(x[:1], [size]), exact)[0]
         return {**outputs, "anchors": anchors}
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        """Maps images to the features of all levels, as torchvision's backbone does."""
+        features = []
+        for block in self.ssd.backbone.features:
+            x = block(x)
+            features.append(x)
+        # oneDNN leaves garbage in the bfloat16 gradients of depthwise weights with stride 2 where a map is one place.
+        device = x.device.type
+        # An exported program would keep the switch where there is nothing to switch off.
+        exact = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+        with exact:
+            x = x.float()
+            for block in self.ssd.backbone.extra:
+                x = block(x)
+                features.append(x)
+        return features
 
     def decode(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns boxes ``(B, P, 4)`` in pixels of the input, not clipped to it, and scores ``(B, P, classes)``."""

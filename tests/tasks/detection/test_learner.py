@@ -235,3 +235,21 @@ def test_anchors_are_exact_under_autocast():
         expected = network(images)["anchors"]
         with torch.autocast("cpu", torch.bfloat16):
             assert torch.equal(network(images)["anchors"], expected)
+
+
+def leave_nan_behind(*_):
+    """Frees memory that is full of nan, which a gradient that is not written would show."""
+    for size in (64, 256, 1024, 4096, 16384):
+        used = [torch.full((size,), torch.nan) for _ in range(60)]
+        del used
+
+
+def test_gradients_of_ssdlite_are_finite_where_maps_are_one_place_under_autocast():
+    learner = learner_of(SSDLiteConfig()).to(memory_format=torch.channels_last)
+    depthwise = [m for m in learner.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    for layer in depthwise:
+        layer.register_forward_hook(lambda _, x, y: y.register_hook(leave_nan_behind) and None)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = learner(batch_of())
+    loss.backward()
+    assert all(torch.isfinite(layer.weight.grad).all() for layer in depthwise)
