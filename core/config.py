@@ -28,7 +28,8 @@ class TrainConfig:
         weight_decay: Decoupled for adamw, part of the scaled step for lamb, L2 for the others; never on vectors
             (norms, biases).
         schedule: constant, cosine (to zero), poly ((1 - t)^0.9, to zero), thirds (halved after each third of the
-            steps), milestones, flat_cosine, or sawtooth, for a model that starts from a pre-trained one.
+            steps), milestones, flat_cosine, one_cycle (up from 1/25 over three tenths, then down to zero:
+            arXiv:1708.07120), or sawtooth, for a model that starts from a pre-trained one.
         milestones: Shares of the steps after which the rate is multiplied by decay, such as [0.5, 0.75].
         decay: That factor.
         flat: Share of the steps at the peak in flat_cosine (its warm-up included), before half a cosine begins.
@@ -84,9 +85,9 @@ class TrainConfig:
     optimizer: Literal["adam", "adamw", "sgd", "lamb"] = "adam"
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine", "poly", "thirds", "milestones", "sawtooth", "flat_cosine"] = (
-        "cosine"
-    )
+    schedule: Literal[
+        "constant", "cosine", "poly", "thirds", "milestones", "sawtooth", "flat_cosine", "one_cycle"
+    ] = "cosine"
     milestones: list[float] = field(default_factory=lambda: [0.5, 0.75])
     decay: float = 0.1
     flat: float = 0.5

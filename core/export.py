@@ -119,7 +119,10 @@ def _write_pt2(
     dynamic_shapes: tuple[Any, ...],
     metadata: dict[str, str],
 ) -> tuple[np.ndarray, ...]:
-    exported = torch.export.export(program, inputs, dynamic_shapes=dynamic_shapes)
+    with warnings.catch_warnings():
+        # Recurrent layers keep their parameters in a list too, which torch.export takes for forgotten buffers.
+        warnings.filterwarnings("ignore", "The tensor attribute")
+        exported = torch.export.export(program, inputs, dynamic_shapes=dynamic_shapes)
     torch.export.save(exported, path, extra_files={"metadata.json": json.dumps(metadata)})
     outputs = torch.export.load(path).module()(*inputs)
     return tuple(t.detach().numpy() for t in (outputs if isinstance(outputs, tuple) else (outputs,)))

@@ -18,6 +18,8 @@ from core.train.stacked import owned_parameters
 
 POWER = 0.9
 """Of the polynomial decay, nnU-Net's."""
+RISE = 0.3
+"""Share of the steps in which one_cycle rises, fastai's."""
 
 
 def parameter_groups(learner: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
@@ -25,28 +27,32 @@ def parameter_groups(learner: nn.Module, config: TrainConfig) -> list[dict[str, 
 
     Those of the parts that ``learner.late`` names wait in the first tooth of the schedule ``sawtooth``.
 
-    Vectors and scalars (norms, biases, gates) have no weight decay. What belongs directly to a module whose
+    Vectors and scalars (norms, biases, gates) have no weight decay, nor have parameters that a module's class names in
+    its ``undecayed``. What belongs directly to a module whose
     class has an ``lr_scale`` learns at that fraction of the learning rate, as the scalars of Fixup do
     (arXiv:1901.09321) in its authors' code. A group keeps it as ``group["lr_scale"]``, which the loop multiplies with.
     """
-    groups: dict[tuple[float, bool, int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[float, bool, bool, int, bool], dict[str, Any]] = {}
     late = _late_parameters(learner) if config.schedule == "sawtooth" else set()
-    for owner, _, parameter, axes in owned_parameters(learner):
+    for owner, name, parameter, axes in owned_parameters(learner):
         if not parameter.requires_grad:
             continue
         # An ensemble stacks its members' parameters along a first axis, which does not make a bias a matrix.
         scale, matrix = getattr(owner, "lr_scale", 1.0), parameter.ndim - axes > 1
+        decays = matrix and name not in getattr(owner, "undecayed", ())
         group: dict[str, Any] = {
             "params": [],
-            "weight_decay": config.weight_decay if matrix else 0.0,
+            "weight_decay": config.weight_decay if decays else 0.0,
             "lr": peak_lr(config) * scale,
             "lr_scale": scale,
             "stacked_axes": axes,
             "adapt": matrix,
             "late": id(parameter) in late,
         }
-        groups.setdefault((scale, matrix, axes, group["late"]), group)["params"].append(parameter)
-    return [groups[key] for key in sorted(groups, key=lambda key: (key[0] != 1.0, not key[1], key))]
+        groups.setdefault((scale, matrix, decays, axes, group["late"]), group)["params"].append(parameter)
+    return [
+        groups[key] for key in sorted(groups, key=lambda key: (key[0] != 1.0, not key[1], not key[2], key))
+    ]
 
 
 def _late_parameters(learner: nn.Module) -> set[int]:
@@ -113,11 +119,20 @@ def lr_factor(step: int, total: int, config: TrainConfig, late: bool = False) ->
         # RTMDet (arXiv:2212.07784, table of the training settings): flat to the half, then down to 5 %.
         gone = max(0.0, step / max(1, total) - config.flat) / (1 - config.flat)
         return warm * (config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * gone)))
+    if config.schedule == "one_cycle":
+        return warm * _one_cycle((step + 1) / max(1, total))
     if config.schedule == "sawtooth":
         return _sawtooth(step, total, config.teeth, late)
     if config.schedule == "milestones":
         return warm * config.decay ** sum(step >= round(share * total) for share in config.milestones)
     return warm
+
+
+def _one_cycle(gone: float) -> float:
+    """Half a cosine up from 1/25 of the peak in three tenths of the steps, then one down to zero (arXiv:1708.07120)."""
+    if gone < RISE:
+        return 1 / 25 + (1 - 1 / 25) * 0.5 * (1 - math.cos(math.pi * gone / RISE))
+    return 0.5 * (1 + math.cos(math.pi * (gone - RISE) / (1 - RISE)))
 
 
 def _sawtooth(step: int, total: int, teeth: list[float], late: bool) -> float:

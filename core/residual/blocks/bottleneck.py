@@ -39,6 +39,7 @@ class Bottleneck(Block):
         spec: Geometry, materials and place.
         cardinality: Groups of the 3x3 convolution.
         base_width: Channels of a group where ``out_channels`` is 256.
+        kernel: Kernel of the middle convolution, one number or one an axis; 3 by default.
 
     Raises:
         ConfigError: The options leave no channel.
@@ -46,14 +47,16 @@ class Bottleneck(Block):
 
     folds: ClassVar[tuple[tuple[str, str], ...]] = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
 
-    def __init__(self, spec: BlockSpec, *, cardinality: int = 1, base_width: int = 64) -> None:
+    def __init__(
+        self, spec: BlockSpec, *, cardinality: int = 1, base_width: int = 64, kernel: tuple[int, ...] = (3,)
+    ) -> None:
         super().__init__(spec)
         width = inner_width(spec, cardinality, base_width)
         self.conv1 = spec.conv(spec.in_channels, width, 1)
         self.bn1 = spec.norm_layer(width)
         self.act1 = spec.act_layer()
         self.conv2 = spec.conv(
-            width, width, 3, stride=spec.stride, dilation=spec.dilation, groups=cardinality
+            width, width, kernel, stride=spec.stride, dilation=spec.dilation, groups=cardinality
         )
         self.bn2 = spec.norm_layer(width)
         self.act2 = spec.act_layer()

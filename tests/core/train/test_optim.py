@@ -30,6 +30,12 @@ from core.train.stacked import Stacked
         ("sawtooth", 10, 0, [0.5, 1, 1, 0.5358867, 0.5, 1, 1, 0.7718895, 0.5358867, 0.2871746]),
         ("milestones", 8, 0, [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
         ("milestones", 8, 2, [0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]),
+        (
+            "one_cycle",
+            10,
+            0,
+            [0.28, 0.76, 1, 0.9504844, 0.8117449, 0.6112605, 0.3887395, 0.1882551, 0.0495156, 0],
+        ),
         ("flat_cosine", 8, 2, [0.5, 1, 1, 1, 1, 0.8608757, 0.525, 0.1891243]),
     ],
 )
@@ -79,6 +85,23 @@ def test_sawtooth_groups_parameters_by_the_part_they_belong_to():
     assert late == {id(p) for p in learner.model[0].parameters()}
     with pytest.raises(ConfigError, match="pre-trained part"):
         build_optimizer(PointLearner(), TrainConfig(schedule="sawtooth"))
+
+
+class Decaying(nn.Module):
+    undecayed = ("rates",)
+
+    def __init__(self):
+        super().__init__()
+        self.rates = nn.Parameter(torch.ones(2, 3))
+        self.weight = nn.Parameter(torch.ones(2, 3))
+
+
+def test_a_module_names_matrices_without_weight_decay():
+    learner = nn.Module()
+    learner.model = Decaying()
+    groups = build_optimizer(learner, TrainConfig(optimizer="adamw", weight_decay=0.1)).param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert decay == {id(learner.model.rates): 0.0, id(learner.model.weight): 0.1}
 
 
 def test_momentum_reaches_sgd():
