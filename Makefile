@@ -31,6 +31,7 @@ bench: $(READY)  ## speed against peers, about twenty minutes
 	$(BIN)/python -m benchmarks.segmentation
 	$(BIN)/python -m benchmarks.detection
 	$(BIN)/python -m benchmarks.speech
+	$(BIN)/python -m benchmarks.sequence
 
 docs: $(READY)  ## docs/commands.md from the help texts
 	$(BIN)/python -m docs.commands > docs/commands.md

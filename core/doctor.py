@@ -45,6 +45,8 @@ OPTIONAL = {
         "scikit-learn",
     ),
     "speech": ("torchaudio", "soundfile", "scikit-learn", "scipy"),
+    "ecg": ("wfdb", "scikit-learn", "scipy"),
+    "csi": ("sionna-no-rt",),
     "gluonts-torch": ("lightning",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
 }

@@ -211,8 +211,17 @@ class Distilled(Learner):
             raise ConfigError(
                 f"--train.teacher: the teacher has no part {call.path!r} as this model has; choose another one"
             ) from None
-        with torch.no_grad():
-            targets = _tensors(teacher(*call.args, **call.kwargs))
+        try:
+            with torch.no_grad():
+                targets = _tensors(teacher(*call.args, **call.kwargs))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            inputs = [tuple(value.shape) for value in _tensors([*call.args, *call.kwargs.values()])]
+            raise ConfigError(
+                f"--train.teacher: the teacher takes no inputs of shapes {inputs} as this model does"
+                f" ({str(error).splitlines()[0]}); choose a teacher of the same task and size"
+            ) from error
         outputs = _tensors(call.output)
         if [t.shape for t in targets] != [t.shape for t in outputs]:
             shapes = [[tuple(t.shape) for t in tensors] for tensors in (targets, outputs)]

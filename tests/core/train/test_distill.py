@@ -132,6 +132,17 @@ def test_parts_that_are_called_in_place_of_the_model():
         Distilled(Parts(model), nn.Linear(5, 2))({"x": x})
 
 
+def test_a_teacher_of_other_inputs_is_refused():
+    with pytest.raises(ConfigError, match=r"takes no inputs of shapes \[\(4, 5\)\].*choose a teacher"):
+        Distilled(Parts(parts_of(nn.Linear(5, 2))), parts_of(nn.Linear(6, 2)))({"x": torch.ones(4, 5)})
+
+
+def parts_of(*parts):
+    model = nn.Module()
+    model.parts = nn.ModuleList(parts)
+    return model
+
+
 def test_calls_from_within_are_not_collected():
     model = nn.Sequential(nn.Linear(5, 2), nn.ReLU())
     with outermost_calls(model) as calls:

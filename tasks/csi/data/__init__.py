@@ -1,0 +1,1 @@
+"""Channels: generator, files, disturbances."""

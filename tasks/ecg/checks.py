@@ -1,0 +1,50 @@
+"""Options that can be checked before any record is read."""
+
+from __future__ import annotations
+
+import math
+
+from core.errors import ConfigError
+from tasks.ecg.config import EcgConfig, EcgScoringConfig, WindowConfig
+
+
+def check_windows(config: WindowConfig, group: str) -> None:
+    """Raises ``ConfigError`` if windows cannot be cut as asked; ``group`` is ``scoring`` or empty."""
+    prefix = f"--{group}." if group else "--"
+    if config.stride is not None and not 0 < config.stride < math.inf:
+        raise ConfigError(f"{prefix}stride {config.stride} must be a time above 0 s")
+    if config.batch < 1:
+        raise ConfigError(f"{prefix}batch {config.batch} must be 1 or more")
+    threshold = getattr(config, "threshold", None)
+    if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
+        raise ConfigError(f"{prefix}threshold {threshold} must lie between 0 and 1")
+
+
+def check_scoring(config: EcgScoringConfig) -> None:
+    """Raises ``ConfigError`` if an option of the scoring is wrong."""
+    check_windows(config, "scoring")
+    if config.bootstrap < 0:
+        raise ConfigError(f"--scoring.bootstrap {config.bootstrap} must be 0 or more")
+    if not config.baselines:
+        raise ConfigError(
+            "--scoring.baselines needs one at least, such as [prevalence]: no result stands alone"
+        )
+
+
+def check_training(config: EcgConfig) -> None:
+    """Raises ``ConfigError`` if an option of the training is wrong."""
+    if not 0 < config.crop < math.inf:
+        raise ConfigError(f"--crop {config.crop} must be a time above 0 s")
+    if round(config.crop * config.data.rate) < 8:
+        raise ConfigError(f"--crop {config.crop} s at --data.rate {config.data.rate} Hz is under 8 samples")
+    train = config.train
+    if not 0 <= train.focusing < math.inf:
+        raise ConfigError(f"--train.focusing {train.focusing} must be 0 or more")
+    if not 0 <= train.margin < 1:
+        raise ConfigError(f"--train.margin {train.margin} must lie between 0 and 1")
+    for option in ("scale", "lead_dropout", "mixup"):
+        if not 0 <= getattr(config.data, option) <= 1:
+            raise ConfigError(f"--data.{option} {getattr(config.data, option)} must lie between 0 and 1")
+    for option in ("noise", "wander"):
+        if not 0 <= getattr(config.data, option) < math.inf:
+            raise ConfigError(f"--data.{option} {getattr(config.data, option)} must be 0 mV or more")

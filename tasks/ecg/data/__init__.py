@@ -1,0 +1,1 @@
+"""Records and their labels: files, layouts, code systems, the synthetic default."""

@@ -1,0 +1,80 @@
+"""Records in memory, and how they are split."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass
+class Fold:
+    """A way to split the records; without cross-validation there is one, ``model``.
+
+    Attributes:
+        name: Name of the network that is trained on it.
+        train: Records to learn from, int64.
+        validation: Records that thresholds and early stopping are decided on, int64.
+        test: Held-out records, int64.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass
+class EcgData:
+    """A :class:`core.task.Dataset` of records with any number of labels each.
+
+    Attributes:
+        name: Short name.
+        classes: Names of the classes.
+        codes: SNOMED CT or SCP code of each class, several joined by ``|`` where they are scored as one; ``""`` where
+            the data has none.
+        leads: Names of the leads, in the order of the signals.
+        rate: Sampling rate, Hz.
+        names: Name of each record.
+        patients: Whose it is; the record's own name where nothing is known.
+        signals: For each record float32 ``(leads, samples)`` in mV; lengths may differ.
+        present: ``(records, leads)`` bool: the lead was in the file or follows from others; else it is zeros.
+        labels: ``(records, classes)`` bool.
+        folds: How they are split.
+        notes: What was dropped, changed or assumed.
+        synthetic: The records are made.
+    """
+
+    name: str
+    classes: list[str]
+    codes: list[str]
+    leads: list[str]
+    rate: int
+    names: list[str]
+    patients: list[str]
+    signals: list[np.ndarray]
+    present: np.ndarray
+    labels: np.ndarray
+    folds: list[Fold]
+    notes: list[str] = field(default_factory=list)
+    synthetic: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of records."""
+        return len(self.names)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of signals, labels, classes and split."""
+        total = hashlib.sha256(repr((self.classes, self.codes, self.leads, self.rate)).encode())
+        arrays = [*self.signals, self.present, self.labels]
+        for fold in self.folds:
+            total.update(fold.name.encode(errors="surrogateescape"))
+            arrays += [fold.train, fold.validation, fold.test]
+        for array in arrays:
+            total.update(f"{array.dtype.name}{array.shape}".encode())
+            total.update(np.ascontiguousarray(array).data)
+        return total.hexdigest()

@@ -1,0 +1,9 @@
+"""Scores a classifier of electrocardiograms: ``python -m tasks.ecg.evaluate --help``."""
+
+import sys
+
+from core.cli import main
+from tasks.ecg.task import TASK
+
+if __name__ == "__main__":
+    sys.exit(main(TASK, "evaluate"))

@@ -1,0 +1,1 @@
+"""Networks that map normalised signals ``(B, leads, L)`` to logits ``(B, classes)``."""
