@@ -288,12 +288,14 @@ class CsiScoringConfig:
     Args:
         snr: Signal-to-noise ratio of the spectral efficiency, dB.
         batch: Samples that are predicted together.
-        baselines: What the model is compared with: last (no prediction), ar (ridge regression of each antenna's next
-            reports on the reports before, fitted to the training histories in noise), wiener (the same from the
-            correlation over time of the training channels without noise and the noise power of the test, which it is
-            told), pad (Prony's method over angle and delay). The first decides about promotion.
+        baselines: What the model is compared with: last (no prediction), ar (ridge regression of the next reports on
+            the reports before, one set of coefficients for all antennas, subcarriers and conditions, fitted to at most
+            1000 training histories in noise), wiener (the same from the correlation over time of those channels without
+            noise and the noise power of each test sample, which it is told), pad (Prony's method for each delay, shared
+            by the antennas, after PAD; its order was chosen on channels like those of the test, CDL E included). The
+            first decides about promotion.
         order: Reports that ar and wiener look back, at most those of the history.
-        ridge: Penalty of ar, relative to the mean power.
+        ridge: Penalty of ar, relative to the mean power; wiener has none.
         cost: Also count the network's operations and processor time.
     """
 
@@ -358,7 +360,8 @@ class GenerateConfig:
     Args:
         output: Folder.
         part: train, test, or both.
-        data: Which channels.
+        data: Which channels. Not looked at: duplex (files hold both), validation_share, snr, redraw, rotate,
+            test_noise; path, cache and the name files are refused.
         model: Not looked at, like train and scoring: the file of a training says which channels it needs.
         train: Not looked at.
         scoring: Not looked at.

@@ -15,6 +15,7 @@ from tasks.csi.data.dataset import CsiData
 from tasks.csi.data.disturb import parse_disturbance
 from tasks.csi.measures import step_nmse
 from tasks.csi.predictor import Predictor
+from tasks.csi.remarks import describe_means
 from tasks.csi.scoring import disturbed
 
 SHOWN = 4
@@ -31,13 +32,18 @@ def draw_all(
     frames = {("network" if name == "model" else name): result.outputs for name, result in results.items()}
     first = next(iter(frames.values()))
     disturbances = list(dict.fromkeys(first["disturbance"]))
+    seen = sorted(set(first.loc[~first["unseen_model"], "model"]))
     if len(disturbances) > 1:
-        yield "disturbances", draw_methods(frames, "disturbance", "disturbance of the history")
+        yield (
+            "disturbances",
+            draw_methods(frames, "disturbance", "disturbance of the history", "all channels"),
+        )
     for name in disturbances[:SHOWN]:
         chosen = {method: frame[frame["disturbance"] == name] for method, frame in frames.items()}
-        yield f"conditions_{name}", draw_conditions(chosen, name, config.data.models)
+        yield f"conditions_{name}", draw_conditions(chosen, name, seen)
     if first["delay_spread"].nunique() > 1:
-        yield "delay_spreads", draw_methods(frames, "delay_spread", "delay spread, ns")
+        over = describe_means(disturbances)
+        yield "delay_spreads", draw_methods(frames, "delay_spread", "delay spread, ns", over)
     yield "reports", draw_reports(frames, disturbances[:SHOWN], data.interval)
     yield "channel", draw_channel(predictor, config, data, first)
 
@@ -68,18 +74,19 @@ def draw_conditions(frames: dict[str, pd.DataFrame], title: str, seen: list[str]
     axes[0].set_ylabel("speed, m/s")
     unseen = any(model not in seen for model in next(iter(tables.values())).columns)
     figure.supxlabel("CDL model" + (" (* not learned from)" if unseen else ""), fontsize="medium")
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(f"NMSE, dB: {title}", fontsize="medium")
     figure.colorbar(image, ax=axes.tolist(), label="NMSE, dB")
     return figure
 
 
-def draw_methods(frames: dict[str, pd.DataFrame], column: str, label: str) -> Figure:
+def draw_methods(frames: dict[str, pd.DataFrame], column: str, label: str, title: str) -> Figure:
     """Draws the error in dB of each method by one property of the channels.
 
     Args:
         frames: Method to its rows.
         column: The property.
         label: Of its axis.
+        title: What the errors are means over.
     """
     names = list(dict.fromkeys(next(iter(frames.values()))[column]))
     if column != "disturbance":
@@ -96,6 +103,7 @@ def draw_methods(frames: dict[str, pd.DataFrame], column: str, label: str) -> Fi
     image = _heat(axis, values, ticks, list(frames), *_range([values]))
     axis.tick_params(axis="x", rotation=45 if upright else 0)
     axis.set_xlabel(label)
+    figure.suptitle(f"NMSE, dB: {title}", fontsize="medium")
     figure.colorbar(image, label="NMSE, dB")
     return figure
 
@@ -123,7 +131,7 @@ def draw_reports(frames: dict[str, pd.DataFrame], disturbances: list[str], inter
         axis.set_title(disturbance, fontsize="medium")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("NMSE, dB")
-    figure.supxlabel("ms ahead", fontsize="medium")
+    figure.supxlabel("time ahead, ms", fontsize="medium")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize="small"
     )
@@ -167,13 +175,14 @@ def draw_channel(predictor: Predictor, config: Any, data: CsiData, rows: pd.Data
         )
         axis.axvline(0.5, color="white", linestyle="--", linewidth=1)
         axis.set_title(name, fontsize="medium")
-    axes[0].set_ylabel("subcarrier")
-    figure.supxlabel(f"report; the predicted ones are 1 to {predicted.shape[2]}", fontsize="medium")
+    axes[0].set_ylabel(f"subcarrier, {data.spacing / 1e3:g} kHz apart")
+    every = f"report, every {1e3 * data.interval:.3g} ms"
+    figure.supxlabel(f"{every}; the predicted ones are 1 to {predicted.shape[2]}", fontsize="medium")
     condition = f"CDL {row['model']}, {row['delay_spread']:g} ns, {row['speed']:g} m/s, {disturbance.name}"
     figure.suptitle(
         f"{condition}: NMSE {_db(errors[antenna]):.1f} dB at antenna {antenna}", fontsize="medium"
     )
-    figure.colorbar(image, ax=axes.tolist(), label="magnitude")
+    figure.colorbar(image, ax=axes.tolist(), label="magnitude of the channel")
     return figure
 
 

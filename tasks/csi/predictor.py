@@ -30,6 +30,10 @@ class Predictor:
         history: Reports that it sees.
         horizon: Reports that it predicts.
         antennas: That it was trained with; it takes any number.
+        duplex: tdd or fdd.
+        spacing: Subcarrier spacing of its training, Hz.
+        carrier: Carrier frequency of its training, Hz.
+        interval: Time from one report to the next in its training, s.
         network: Maps ``(rows, T, 2 K)`` to ``(rows, horizon, 2 K)``.
         apart: Whether what it predicts of an antenna depends on that antenna alone.
     """
@@ -38,6 +42,9 @@ class Predictor:
         self.device = choose_device("auto")
         self.subcarriers, self.antennas = int(settings["subcarriers"]), int(settings["antennas"])
         self.history, self.horizon = int(settings["history"]), int(settings["horizon"])
+        self.duplex = str(settings["duplex"])
+        self.spacing, self.carrier = float(settings["spacing"]), float(settings["carrier"])
+        self.interval = float(settings["interval"])
         self.apart = settings["model"].get("standardise") != "batch"
         self.network = deploy(network.eval()).to(self.device)
         self.metadata = dict(metadata)

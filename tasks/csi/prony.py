@@ -1,8 +1,9 @@
-"""Prony's method over angle and delay (PAD).
+"""Prony's method for each delay, shared by the antennas, after Prony-based angular-delay prediction (PAD).
 
 "Addressing the Curse of Mobility in Massive MIMO With Prony-Based Angular-Delay Domain Channel Predictions", Yin, Wang,
 Liu and Gesbert, IEEE JSAC 38(12), 2020: the channel is taken to angles and delays, where a bin holds few paths and is a
-sum of few complex exponentials over time, whose linear recurrence is fitted to the history and continued.
+sum of few complex exponentials over time, whose linear recurrence is fitted to the history and continued. What is here
+is not the paper's algorithm, see :func:`prony_angular_delay`.
 """
 
 from __future__ import annotations

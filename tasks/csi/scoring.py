@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from core.errors import ConfigError
 from core.task import Evaluation
 from tasks.csi.baselines import BASELINES, LEARNING, Baseline
-from tasks.csi.costs import cpu_seconds, network_cost
+from tasks.csi.costs import TIMED, cpu_seconds, network_cost
 from tasks.csi.data.dataset import CsiData
 from tasks.csi.data.disturb import Disturbance, disturb, parse_disturbance
 from tasks.csi.measures import decibel, join, measure
 from tasks.csi.predictor import Predictor
+from tasks.csi.remarks import check_fit, describe_means, learned_from, remark
 
-Predict = Callable[[np.ndarray, float], np.ndarray]
-"""Maps histories and the relative power of their disturbance to the next reports."""
+Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Maps histories ``(N, A, T, K)`` and the relative power of their disturbance ``(N,)`` to the next reports."""
 
 
 def score_predictor(predictor: Predictor, config: Any, data: CsiData) -> Evaluation:
@@ -27,10 +27,11 @@ def score_predictor(predictor: Predictor, config: Any, data: CsiData) -> Evaluat
 
     Metrics over all samples and disturbances, and for each disturbance as ``awgn_10dB/nmse``: ``nmse`` (each antenna
     and report on its own, as CSI-4CAST's authors), ``nmse_db`` (the same in dB), ``nmse_total`` (all errors over all
-    power), ``spectral_efficiency`` in bit/s/Hz, ``cosine``. The error by CDL model, speed and delay spread is
-    ``clean/A/nmse``, ``clean/10mps/nmse`` and ``100ns/nmse``, that of a model at a speed ``clean/A_10mps/nmse_db``;
-    ``unseen/nmse`` is that of CDL models that were not learned from. ``parameters``, ``gmacs`` and ``cpu_s`` are for
-    one sample, see :mod:`tasks.csi.costs`.
+    power), ``spectral_efficiency`` in bit/s/Hz, ``cosine``. Under each disturbance the error by CDL model and by speed
+    is ``clean/A/nmse`` and ``clean/10mps/nmse``, and the same as ``nmse_db``; that of a model at a speed, by delay
+    spread, and of the models that were not learned from is ``clean/A_10mps/nmse``, ``clean/100ns/nmse`` and
+    ``clean/unseen_model/nmse``. ``parameters``, ``gmacs`` and ``cpu_s_per_sample`` are those of
+    :mod:`tasks.csi.costs`.
 
     Returns:
         Metrics; one row for each sample and disturbance, which are also the outputs.
@@ -38,37 +39,39 @@ def score_predictor(predictor: Predictor, config: Any, data: CsiData) -> Evaluat
     Raises:
         ConfigError: The network was made for other channels.
     """
-    _check(predictor, data)
+    check_fit(predictor, config, data)
     batch = config.scoring.batch
 
-    def predict(history: np.ndarray, noise: float) -> np.ndarray:
+    def predict(history: np.ndarray, noise: np.ndarray) -> np.ndarray:
         return predictor.predict(history, batch)
 
-    result = _score("the network", predict, config, data)
+    result = _score("the network", predict, config, data, learned_from(predictor)["models"])
+    antennas = data.test.history.shape[1]
     if config.scoring.cost:
-        result.metrics |= network_cost(predictor, data.test.history.shape[1])
-    result.notes += _notes(result, config, data)
-    if not predictor.apart:
-        result.notes.append(
-            f"standardised over batches: predictions depend on what else is in a batch of {batch} samples"
-        )
+        result.metrics |= network_cost(predictor, antennas)
+    assert result.rows is not None
+    result.notes += _summary(result.metrics, result.rows, config, antennas)
+    result.notes += remark(predictor, config, data, result.rows)
     return result
 
 
 def score_baselines(config: Any, data: CsiData) -> dict[str, Evaluation]:
-    """Scores ``scoring.baselines`` on the same disturbed histories; without training channels those that need none."""
+    """Scores ``scoring.baselines`` on the same disturbed histories; without training channels those that need none.
+
+    CDL models that were not learned from are those outside ``data.models``, which ar and wiener are fitted to.
+    """
     names = [name for name in config.scoring.baselines if len(data.train) or name not in LEARNING] or ["last"]
     results = {}
     for name in dict.fromkeys(names):
         method: Baseline = BASELINES[name](data, config.data, config.scoring)
-        results[name] = _score(name, method.predict, config, data)
+        results[name] = _score(name, method.predict, config, data, config.data.models)
     return results
 
 
 def disturbed(
     data: CsiData, disturbance: Disturbance, which: np.ndarray, seed: int
-) -> tuple[np.ndarray, float]:
-    """Returns test histories as predictors see them, and the power of what was added relative to the channels'.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns test histories as predictors see them, and the power ``(n,)`` of what was added relative to each.
 
     Args:
         data: Channels.
@@ -78,10 +81,13 @@ def disturbed(
     """
     clean = data.test.history[which]
     history = disturb(clean, disturbance, seed, which)
-    return history, float((np.abs(history - clean) ** 2).mean() / (np.abs(clean) ** 2).mean())
+    added, power = (
+        (np.abs(part) ** 2).mean((1, 2, 3), dtype=np.float64) for part in (history - clean, clean)
+    )
+    return history, added / power
 
 
-def _score(name: str, predict: Predict, config: Any, data: CsiData) -> Evaluation:
+def _score(name: str, predict: Predict, config: Any, data: CsiData, learned: list[str]) -> Evaluation:
     batches = _batches(len(data.test), config.scoring.batch)
     disturbances = [parse_disturbance(text) for text in dict.fromkeys(data.disturbances)]
     jobs = [(disturbance, which) for disturbance in disturbances for which in batches]
@@ -109,26 +115,29 @@ def _score(name: str, predict: Predict, config: Any, data: CsiData) -> Evaluatio
             "power": measures.power,
         }
     )
-    frame.insert(4, "unseen", ~frame["model"].isin(config.data.models))
+    frame.insert(4, "unseen_model", ~frame["model"].isin(learned))
     metrics = summarise(frame)
     if config.scoring.cost:
         first, noise = disturbed(data, disturbances[0], batches[0], config.data.seed)
-        metrics["cpu_s"] = cpu_seconds(lambda history: predict(history, noise), first)
+        first, noise = first[:TIMED], noise[:TIMED]
+        metrics["cpu_s_per_sample"] = cpu_seconds(lambda: predict(first, noise)) / len(first)
     return Evaluation(metrics, frame, frame)
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, float]:
     """Turns rows into metrics, see :func:`score_predictor`."""
     metrics = _means(frame)
-    metrics |= _groups(frame, "delay_spread", "{:g}ns")
-    if frame["unseen"].any() and not frame["unseen"].all():
-        metrics["unseen/nmse"] = float(frame.loc[frame["unseen"], "nmse"].mean())
-    for name, part in frame.groupby("disturbance", sort=False):
-        metrics |= {f"{name}/{key}": value for key, value in _means(part).items()}
-        own = _groups(part, "model", "{}") | _groups(part, "speed", "{:g}mps")
+    for disturbance, part in frame.groupby("disturbance", sort=False):
+        own = _means(part)
+        for column, name in (("model", "{}"), ("speed", "{:g}mps")):
+            for group, nmse in _groups(part, column, name).items():
+                own |= {f"{group}/nmse": nmse, f"{group}/nmse_db": decibel(nmse)}
+        own |= {f"{group}/nmse": nmse for group, nmse in _groups(part, "delay_spread", "{:g}ns").items()}
         for (model, speed), cell in part.groupby(["model", "speed"]):
-            own[f"{model}_{speed:g}mps/nmse_db"] = decibel(cell["nmse"].mean())
-        metrics |= {f"{name}/{key}": value for key, value in own.items()}
+            own[f"{model}_{speed:g}mps/nmse"] = float(cell["nmse"].mean())
+        if part["unseen_model"].any() and not part["unseen_model"].all():
+            own["unseen_model/nmse"] = float(part.loc[part["unseen_model"], "nmse"].mean())
+        metrics |= {f"{disturbance}/{key}": value for key, value in own.items()}
     return metrics
 
 
@@ -148,40 +157,23 @@ def _groups(frame: pd.DataFrame, column: str, name: str) -> dict[str, float]:
     means = frame.groupby(column)["nmse"].mean()
     if len(means) < 2:
         return {}
-    return {f"{name.format(value)}/nmse": float(mean) for value, mean in means.items()}
+    return {name.format(value): float(mean) for value, mean in means.items()}
 
 
 def _batches(count: int, size: int) -> list[np.ndarray]:
     return np.split(np.arange(count), range(size, count, size))
 
 
-def _check(predictor: Predictor, data: CsiData) -> None:
-    pairs = {
-        "subcarriers": (data.test.history.shape[3], predictor.subcarriers),
-        "history": (data.test.history.shape[2], predictor.history),
-        "horizon": (data.test.target.shape[2], predictor.horizon),
-    }
-    for option, (given, known) in pairs.items():
-        if given != known:
-            raise ConfigError(
-                f"the model has {option} {known} and the channels {given}: set --data.{option} {known}"
-            )
-
-
-def _notes(result: Evaluation, config: Any, data: CsiData) -> list[str]:
-    frame = result.rows
-    assert frame is not None
-    perfect = frame["perfect_efficiency"].mean()
-    reached = result.metrics["spectral_efficiency"]
-    notes = [
-        f"spectral efficiency at {config.scoring.snr:g} dB: {reached:.2f} bit/s/Hz, {perfect:.2f} with the true channel"
+def _summary(metrics: dict[str, float], frame: pd.DataFrame, config: Any, antennas: int) -> list[str]:
+    """Says in a line each what the table of errors leaves out: the use of the predictions, and their price."""
+    lines = [
+        f"spectral efficiency at {config.scoring.snr:g} dB: {metrics['spectral_efficiency']:.2f} bit/s/Hz, "
+        f"{frame['perfect_efficiency'].mean():.2f} with the true channel; cosine similarity {metrics['cosine']:.3f} "
+        f"({describe_means(list(dict.fromkeys(frame['disturbance'])))})"
     ]
-    if unseen := sorted(set(frame.loc[frame["unseen"], "model"])):
-        notes.append(f"CDL {', '.join(unseen)} {'was' if len(unseen) == 1 else 'were'} not learned from")
-    if "wiener" in config.scoring.baselines and len(data.train):
-        notes.append("wiener is told the noise power of the test; the network and ar are not")
-    if not len(data.train) and (without := [name for name in config.scoring.baselines if name in LEARNING]):
-        notes.append(f"no training channels: {' and '.join(without)} left out")
-    if data.duplex == "fdd":
-        notes.append("last and pad predict the uplink, and are compared with the downlink")
-    return notes
+    if config.scoring.cost:
+        lines.append(
+            f"a sample of {antennas} antennas costs {metrics['gmacs']:.3g} GMACs and {metrics['cpu_s_per_sample']:.2g}"
+            f" CPU-seconds; the network has {metrics['parameters']:,.0f} parameters"
+        )
+    return lines

@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from tasks.csi.predictor import Predictor
 ENDINGS = (".npy", ".npz", ".pt")
 COLUMN, ANSWER = "history", "prediction"
 MARK = "_predicted"
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, TypeError)
 
 
 def predict_files(predictor: Predictor, config: CsiPredictConfig) -> list[str]:
@@ -93,7 +95,7 @@ def read_channels(path: Path) -> np.ndarray:
         raise DataError(f"{path}: give a file of {', '.join(ENDINGS)}")
     try:
         values = reader(path)
-    except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         if isinstance(error, SkipwayError):
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -240,8 +242,15 @@ def _write(path: Path, values: np.ndarray) -> None:
 
 
 def _read_pt(path: Path) -> Any:
-    value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    return value.detach().resolve_conj().numpy() if isinstance(value, torch.Tensor) else value
+    with warnings.catch_warnings():
+        # torch warns of rare kinds of tensors; those that cannot be used are errors here.
+        warnings.simplefilter("ignore")
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.dtype == torch.complex32:  # NumPy has no such type
+            value = value.to(torch.complex64)
+        return value.detach().resolve_conj().resolve_neg().numpy()
 
 
 def _read_npy(path: Path) -> Any:

@@ -31,6 +31,7 @@ class Csi(Task):
     predict_class = CsiPredictConfig
     models = MODELS
     higher_is_better = False
+    unit = "dB"
     trained_for = (
         *(
             "duplex",
@@ -80,8 +81,8 @@ class Csi(Task):
         return load_data(config.data)
 
     def primary_metric(self, config: Any, data: CsiData) -> str:
-        """Normalised mean square error over all test samples and disturbances."""
-        return "nmse"
+        """Normalised mean square error over all test samples and disturbances, dB; ``nmse`` decides in training."""
+        return "nmse_db"
 
     def parts(self, config: CsiConfig, data: CsiData) -> list[Part]:
         """One network."""

@@ -50,6 +50,8 @@ def parse_disturbance(text: str) -> Disturbance:
     option = f"--data.test_noise {text!r}"
     if kind not in _KINDS:
         raise ConfigError(f"{option}: give clean or one of {', '.join(f'{name}:DEGREE' for name in _KINDS)}")
+    if not value:
+        raise ConfigError(f"{option}: give a degree, as {kind}:{'10' if kind == 'awgn' else '0.1'}")
     in_decibel = value.endswith("dB")
     try:
         degree = float(value.removesuffix("dB"))
@@ -92,7 +94,8 @@ def disturb(
 ) -> np.ndarray:
     """Disturbs samples, each by random numbers of its own.
 
-    A sample's disturbance depends on the seed, its id, the kind and the name alone, not on the other samples.
+    A sample's random numbers depend on the seed, the kind and its id alone: not on the other samples, and not on the
+    degree, so that all degrees of a kind scale the same draws.
 
     Args:
         history: complex64 ``(samples, antennas, reports, subcarriers)``; not changed.

@@ -32,6 +32,7 @@ class Opened:
         folder: Their folder.
         history: ``(samples, antennas, reports, subcarriers)``.
         target: ``(samples, antennas, horizon, subcarriers)``.
+        target_name: Name of its file.
     """
 
     folder: Path
@@ -42,20 +43,20 @@ class Opened:
     def __len__(self) -> int:
         return len(self.history)
 
-    def read(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the first samples as complex64.
+    def read(self, samples: range) -> tuple[np.ndarray, np.ndarray]:
+        """Reads samples as complex64, at least one.
 
         Raises:
             DataError: A value is not finite, a history is 0 throughout, or so is a report of an antenna that is to be
                 predicted.
         """
-        history = _read(self.history[:count], self.folder / HISTORY)
-        target = _read(self.target[:count], self.folder / self.target_name)
+        history = _read(self.history, samples, self.folder / HISTORY)
+        target = _read(self.target, samples, self.folder / self.target_name)
         if len(silent := np.argwhere(~target.any(3))):
             sample, antenna, report = silent[0].tolist()
             raise DataError(
-                f"{self.folder / self.target_name}: report {report} of antenna {antenna} of sample {sample} is 0"
-                " throughout, and errors are relative to its power; remove the sample or the antenna"
+                f"{self.folder / self.target_name}: report {report} of antenna {antenna} of sample {samples[sample]}"
+                " is 0 throughout, and errors are relative to its power; remove the sample or the antenna"
             )
         return history, target
 
@@ -122,11 +123,11 @@ def _check(path: Path, tensor: Tensor, channel: ChannelConfig, reports: int, opt
         raise DataError(f"{path} has no samples")
 
 
-def _read(tensor: Tensor, path: Path) -> np.ndarray:
-    values = tensor.to(torch.complex64).resolve_conj().numpy()
+def _read(tensor: Tensor, samples: range, path: Path) -> np.ndarray:
+    values = tensor[samples.start : samples.stop].to(torch.complex64).resolve_conj().numpy()
     power = np.abs(values.reshape(len(values), -1)).max(1)
     if bad := np.flatnonzero(~np.isfinite(power)).tolist():
-        raise DataError(f"{path}: sample {bad[0]} has values that are not finite; remove it")
+        raise DataError(f"{path}: sample {samples[bad[0]]} has values that are not finite; remove it")
     if bad := np.flatnonzero(power == 0).tolist():
-        raise DataError(f"{path}: sample {bad[0]} is 0 throughout; remove it")
+        raise DataError(f"{path}: sample {samples[bad[0]]} is 0 throughout; remove it")
     return values

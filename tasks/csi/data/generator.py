@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.errors import DataError
+from core.train.signals import interruptible
 from tasks.csi.config import ChannelConfig
 from tasks.csi.data.dataset import Condition
 from tasks.csi.data.store import (
@@ -38,6 +41,9 @@ from tasks.csi.data.store import (
 PARTS = ("train", "test")
 WORTHWHILE = 2**27
 """Values that a process should have to make: starting one takes the time in which about so many are made."""
+REFRESH = 0.5
+"""Seconds between two looks at what the processes made."""
+_made: Synchronized[int]  # samples that all workers made; set in a worker alone
 
 
 def part_folder(folder: Path, part: str) -> Path:
@@ -89,7 +95,7 @@ def ensure_channels(
     place = part_folder(folder, part)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder, console):
+        with interruptible(), _locked(folder, console):
             claim(folder, wanted)
             place.mkdir(parents=True, exist_ok=True)
             remove_unfinished(place)
@@ -158,14 +164,22 @@ def _generate(
             for condition in missing:
                 make_condition(place, channel, seed, part, condition, samples, advance)
             return
-        pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_start_worker)
+        context = get_context("spawn")
+        made = context.Value("q", 0)
+        pool = ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(made,))
         try:
-            jobs = [
-                pool.submit(make_condition, place, channel, seed, part, item, samples) for item in missing
-            ]
-            for job in as_completed(jobs):
-                job.result()
-                progress.advance(bar, samples)
+            jobs: set[Future[None]] = {
+                pool.submit(make_condition, place, channel, seed, part, item, samples, _count)
+                for item in missing
+            }
+            while jobs:
+                done, jobs = wait(jobs, timeout=REFRESH, return_when=FIRST_COMPLETED)
+                for job in done:
+                    job.result()
+                progress.update(bar, completed=made.value)
+        except KeyboardInterrupt:
+            console.print("stopping   when the conditions at hand are whole", markup=False)
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -180,11 +194,27 @@ def _processes(channel: ChannelConfig, samples: int, conditions: int, workers: i
     return max(1, min(workers, fitting, conditions))
 
 
-def _start_worker() -> None:
+def _start_worker(made: Synchronized[int]) -> None:
+    global _made
+    _made = made
     # An interrupt is for the parent, which lets the conditions at hand be finished; GPUs are not used.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends a worker whose parent was killed: it would wait for work, with its memory, for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _count(samples: int) -> None:
+    with _made.get_lock():
+        _made.value += samples
 
 
 def make_condition(

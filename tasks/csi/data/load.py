@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,39 +11,38 @@ import numpy as np
 import psutil
 
 from core.errors import ConfigError, DataError
-from tasks.csi.config import DataConfig
+from tasks.csi.config import ChannelConfig, DataConfig
 from tasks.csi.data.checks import check_data, conditions_of
 from tasks.csi.data.dataset import Channels, Condition, CsiData
-from tasks.csi.data.files import FOLDERS, find_condition, open_condition
-from tasks.csi.data.store import antennas, cache_folder, report_interval
+from tasks.csi.data.files import FOLDERS, Opened, find_condition, open_condition
+from tasks.csi.data.store import PARAMETERS, antennas, cache_folder, read_parameters, report_interval
 
 
 @dataclass
-class Plan:
-    """Samples of a part that are read.
+class Source:
+    """Files that a part is read from.
 
     Attributes:
-        part: train or test.
         conditions: Conditions.
-        folders: Folder of each.
-        samples: Most samples of each.
+        files: Those of each.
+        counts: How many samples of each are read.
     """
 
-    part: str
     conditions: list[Condition]
-    folders: list[Path]
-    samples: int
+    files: list[Opened]
+    counts: list[int]
 
 
 def load_data(config: DataConfig) -> CsiData:
     """Reads, checks and splits the channels that a configuration names.
 
     The last samples of each condition to learn from are for validation. The channels to test on are made from other
-    seeds, or read from other folders; a channel that is in both parts is dropped from training.
+    seeds, or read from other folders; what is tested on is neither learned from nor for validation, and what is
+    learned from is not for validation.
 
     Raises:
         ConfigError: Options are wrong or contradict each other, or the channels do not fit into memory.
-        DataError: Files are missing or cannot be used, or cannot be written.
+        DataError: Files are missing or cannot be used, were made with other options, or cannot be written.
     """
     check_data(config)
     stored = config.name == "files" or (config.name == "auto" and config.path is not None)
@@ -58,24 +58,25 @@ def load_data(config: DataConfig) -> CsiData:
         root = Path(config.path or "")
         if not root.is_dir():
             raise DataError(f"--data.path {root} is no folder")
+        _check_parameters(config, root, notes)
         if "train" in conditions and not any((root / place).is_dir() for place in FOLDERS["train"]):
             del conditions["train"]
             notes.append(f"{root} has no {FOLDERS['train'][0]}: there is nothing to learn from")
     else:
-        _check_memory(config, _planned_bytes(config, conditions))
+        _check_memory(config, [_samples(config, part) for part, items in conditions.items() for _ in items])
         root = _generated(config, conditions)
-    plans = {part: _plan(config, root, part, conditions.get(part, [])) for part in ("train", "test")}
+    learned, tested = (
+        _open(config, root, part, conditions.get(part, []), notes) for part in ("train", "test")
+    )
     if stored:
-        _check_memory(config, sum(_counted_bytes(config, plan) for plan in plans.values()))
-    parts = {part: _read(config, plan, notes) for part, plan in plans.items()}
-    train, validation = _split(parts["train"], config.validation_share)
-    train, validation = (_without_twins(side, parts["test"], notes) for side in (train, validation))
+        _check_memory(config, learned.counts + tested.counts)
+    train, validation, test = _read_parts(config, learned, tested, notes)
     return CsiData(
         name=root.resolve().name if stored else "cdl",
         duplex=config.duplex,
         train=train,
         validation=validation,
-        test=parts["test"],
+        test=test,
         disturbances=list(config.test_noise),
         spacing=config.spacing,
         carrier=config.carrier,
@@ -100,28 +101,46 @@ def _samples(config: DataConfig, part: str) -> int:
     return config.test_samples if part == "test" else config.samples
 
 
-def _plan(config: DataConfig, root: Path, part: str, conditions: list[Condition]) -> Plan:
-    folders = [find_condition(root, part, item) for item in conditions]
-    return Plan(part, conditions, folders, _samples(config, part))
+def _check_parameters(config: DataConfig, root: Path, notes: list[str]) -> None:
+    """Compares the options with what the channels of a folder were made with."""
+    found = read_parameters(root)
+    if found is None:
+        notes.append("report interval and carrier are taken from the options: the files do not say")
+        return
+    names = ChannelConfig.__dataclass_fields__
+    if changed := [name for name in names if found[name] != getattr(config, name)]:
+        made = " ".join(f"--data.{name} {json.dumps(found[name])}" for name in changed)
+        given = ", ".join(json.dumps(getattr(config, name)) for name in changed)
+        raise DataError(
+            f"{root / PARAMETERS}: the channels were made with {made}, not {given}; give these options"
+        )
 
 
-def _bytes_in_memory(config: DataConfig) -> int:
-    return antennas(config) * (config.history + config.horizon) * config.subcarriers * 8
+def _open(config: DataConfig, root: Path, part: str, conditions: list[Condition], notes: list[str]) -> Source:
+    wanted = _samples(config, part)
+    files = [open_condition(find_condition(root, part, item), config, config.duplex) for item in conditions]
+    counts = [min(len(item), wanted) for item in files]
+    if few := sum(count < wanted for count in counts):
+        notes.append(
+            f"{few} of {len(counts)} conditions to {'learn from' if part == 'train' else 'test on'} have fewer"
+            f" than {wanted} samples: {sum(counts):,} in all"
+        )
+    return Source(conditions, files, counts)
 
 
-def _planned_bytes(config: DataConfig, conditions: dict[str, list[Condition]]) -> int:
-    return _bytes_in_memory(config) * sum(
-        len(items) * _samples(config, part) for part, items in conditions.items()
-    )
+def memory_bytes(config: ChannelConfig, counts: list[int]) -> int:
+    """Returns the most memory that reading takes: all channels once, and the largest condition once more.
+
+    Args:
+        config: Panel, band and reports.
+        counts: Samples of each condition.
+    """
+    sample = antennas(config) * (config.history + config.horizon) * config.subcarriers * 8
+    return sample * (sum(counts) + max(counts, default=0))
 
 
-def _counted_bytes(config: DataConfig, plan: Plan) -> int:
-    opened = [open_condition(folder, config, config.duplex) for folder in plan.folders]
-    return _bytes_in_memory(config) * sum(min(len(item), plan.samples) for item in opened)
-
-
-def _check_memory(config: DataConfig, size: int) -> None:
-    free = psutil.virtual_memory().available
+def _check_memory(config: DataConfig, counts: list[int]) -> None:
+    size, free = memory_bytes(config, counts), psutil.virtual_memory().available
     if size > free:
         raise ConfigError(
             f"the channels take {size / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; lower --data.samples"
@@ -129,52 +148,49 @@ def _check_memory(config: DataConfig, size: int) -> None:
         )
 
 
-def _read(config: DataConfig, plan: Plan, notes: list[str]) -> Channels:
-    """Reads a part into two arrays that are as large as needed, so that it is in memory once."""
-    opened = [open_condition(folder, config, config.duplex) for folder in plan.folders]
-    counts = [min(len(item), plan.samples) for item in opened]
-    few = sum(count < plan.samples for count in counts)
-    if few:
+def _read_parts(
+    config: DataConfig, learned: Source, tested: Source, notes: list[str]
+) -> tuple[Channels, Channels, Channels]:
+    """Reads what is learned from, the last share of each condition for validation, and what is tested on."""
+    ends = [count - round(config.validation_share * count) for count in learned.counts]
+    first = [range(end) for end in ends]
+    last = [range(end, count) for end, count in zip(ends, learned.counts, strict=True)]
+    known: set[bytes] = set()
+    test = _read(config, tested, [range(count) for count in tested.counts], known)
+    train = _read(config, learned, first, known)
+    validation = _read(config, learned, last, known)
+    dropped, held = sum(ends) - len(train), sum(learned.counts) - sum(ends) - len(validation)
+    if dropped or held:
         notes.append(
-            f"{few} of {len(counts)} conditions to {'learn from' if plan.part == 'train' else 'test on'} have fewer"
-            f" than {plan.samples} samples: {sum(counts):,} in all"
+            f"dropped {dropped:,} samples to learn from that are test samples too, and {held:,} for validation that"
+            " are test samples or learned from too"
         )
-    shape = (sum(counts), antennas(config))
-    history = np.empty((*shape, config.history, config.subcarriers), np.complex64)
-    target = np.empty((*shape, config.horizon, config.subcarriers), np.complex64)
-    start = 0
-    for item, count in zip(opened, counts, strict=True):
-        history[start : start + count], target[start : start + count] = item.read(count)
-        start += count
-    return Channels(history, target, np.repeat(np.arange(len(counts)), counts), plan.conditions)
+    left = {*train.condition.tolist()}
+    emptied = [learned.conditions[i].name for i, span in enumerate(first) if span and i not in left]
+    if emptied:
+        shown = ", ".join(emptied[:5]) + (", ..." if len(emptied) > 5 else "")
+        notes.append(f"{len(emptied)} conditions have nothing left to learn from: {shown}")
+    return train, validation, test
 
 
-def _split(channels: Channels, share: float) -> tuple[Channels, Channels]:
-    """Returns channels to learn from and for validation: the last share of each condition, rounded."""
-    held = np.zeros(len(channels), bool)
-    for place in range(len(channels.conditions)):
-        here = np.flatnonzero(channels.condition == place)
-        held[here[len(here) - round(share * len(here)) :]] = True
-    return _select(channels, ~held), _select(channels, held)
+def _read(config: DataConfig, source: Source, spans: list[range], known: set[bytes]) -> Channels:
+    """Reads a span of each condition but for samples that are known, and adds those that it read to them.
 
-
-def _select(channels: Channels, which: np.ndarray) -> Channels:
-    """Selects samples; all of them without a copy."""
-    return channels if which.all() else channels.select(which)
-
-
-def _without_twins(channels: Channels, test: Channels, notes: list[str]) -> Channels:
-    """Drops samples that are also tested on; two channels are the same if an antenna's first report is."""
-    known = {*_marks(test)}
-    kept = np.array([mark not in known for mark in _marks(channels)], bool)
-    if kept.all():
-        return channels
-    dropped = int((~kept).sum())
-    notes.append(
-        f"{dropped:,} samples to learn from or for validation are test samples too, and were dropped"
-    )
-    return channels.select(kept)
-
-
-def _marks(channels: Channels) -> Sequence[bytes]:
-    return [sample[0, 0].tobytes() for sample in channels.history]
+    The arrays are filled in place, so that channels are in memory once.
+    """
+    size, panel = sum(len(span) for span in spans), antennas(config)
+    history = np.empty((size, panel, config.history, config.subcarriers), np.complex64)
+    target = np.empty((size, panel, config.horizon, config.subcarriers), np.complex64)
+    condition = np.empty(size, np.int64)
+    end, marks = 0, set()
+    for place, (item, span) in enumerate(zip(source.files, spans, strict=True)):
+        if not span:
+            continue
+        for past, future in zip(*item.read(span), strict=True):
+            mark = hashlib.sha256(past.tobytes() + future.tobytes()).digest()
+            if mark not in known:
+                history[end], target[end], condition[end] = past, future, place
+                end += 1
+                marks.add(mark)
+    known |= marks
+    return Channels(history[:end], target[:end], condition[:end], source.conditions)

@@ -80,26 +80,39 @@ def cache_folder(cache: str | None, channel: ChannelConfig, seed: int) -> Path:
     return root / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def read_parameters(folder: Path) -> dict[str, object] | None:
+    """Returns what a folder's channels are made from; None if it does not say.
+
+    Raises:
+        DataError: Its list of them cannot be read, or lacks a parameter.
+    """
+    path = folder / PARAMETERS
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not ChannelConfig.__dataclass_fields__.keys() <= found.keys():
+        raise DataError(f"{path} cannot be read; generate the folder {folder} again, or choose another")
+    return found
+
+
 def claim(folder: Path, wanted: dict[str, object]) -> None:
     """Writes down what a folder's channels are made from, or checks it.
 
     Raises:
         DataError: The folder holds channels of other parameters, or its list of them cannot be read.
     """
-    path = folder / PARAMETERS
-    if not path.exists():
+    path, found = folder / PARAMETERS, read_parameters(folder)
+    if found is None:
         if any(child.name in ("train", "test") for child in folder.iterdir()):
             raise DataError(f"{folder} holds channels without {PARAMETERS}; choose another folder")
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(wanted, indent=2) + "\n")
         temporary.replace(path)
         return
-    try:
-        found = json.loads(path.read_text())
-        changed = [f"{name} {found.get(name)}" for name in wanted if found.get(name) != wanted[name]]
-    except (ValueError, AttributeError):
-        raise DataError(f"{path} cannot be read; remove the folder {folder}, or choose another") from None
-    if changed:
+    if changed := [f"{name} {found.get(name)}" for name in wanted if found.get(name) != wanted[name]]:
         raise DataError(f"{folder} holds channels of other parameters ({', '.join(changed)}); choose another")
 
 

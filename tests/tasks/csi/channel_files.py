@@ -39,7 +39,12 @@ SMALL = [
     "--model.blocks=1",
 ]
 TINY = [*CHANNELS, *LOOP]
-QUICK = ["--train.steps=1", "--scoring.baselines=[last]", "--data.test_noise=[clean]"]
+QUICK = [
+    "--train.steps=1",
+    "--scoring.baselines=[last]",
+    "--scoring.cost=false",
+    "--data.test_noise=[clean]",
+]
 
 
 def make_condition(folder, name, count, seed, antennas=ANTENNAS, subcarriers=SUBCARRIERS):

@@ -1,6 +1,7 @@
 """Small channels as sums of complex exponentials, a predictor that needs no training, and a trained one."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from core.cli import main
+from core.config import to_dict
 from tasks.csi.config import CsiScoringConfig, DataConfig
 from tasks.csi.data.dataset import Channels, Condition, CsiData
 from tasks.csi.predictor import Predictor
@@ -69,7 +71,13 @@ SETTINGS = {
     "antennas": ANTENNAS,
     "history": REPORTS,
     "horizon": HORIZON,
+    "duplex": "tdd",
+    "spacing": 30e3,
+    "carrier": 2.4e9,
+    "interval": 2.5e-3,
 }
+LEARNED = DataConfig(models=["A", "C"], delay_spreads=[30.0, 100.0], speeds=[1.0, 10.0], snr=[0.0, 20.0])
+METADATA = {"data": {"name": "exponentials", "config": to_dict(LEARNED)}}
 
 
 @pytest.fixture
@@ -83,8 +91,14 @@ def last_net():
 
 
 @pytest.fixture
+def make_predictor():
+    """For the channels of ``csi_data`` and what they were learned from, but for the settings that are given."""
+    return lambda network, **settings: Predictor(SETTINGS | settings, network, METADATA)
+
+
+@pytest.fixture
 def last_predictor():
-    return Predictor(SETTINGS, LastNet(), {"data": {"name": "exponentials"}})
+    return Predictor(SETTINGS, LastNet(), METADATA)
 
 
 @pytest.fixture
@@ -109,8 +123,7 @@ def csi_data():
 
 @pytest.fixture
 def csi_config():
-    data = DataConfig(models=["A", "C"], snr=[0.0, 20.0])
-    return SimpleNamespace(data=data, scoring=CsiScoringConfig(batch=7, ridge=1e-6))
+    return SimpleNamespace(data=replace(LEARNED), scoring=CsiScoringConfig(batch=7, ridge=1e-6, cost=False))
 
 
 @pytest.fixture(scope="session")

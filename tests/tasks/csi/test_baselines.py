@@ -41,7 +41,7 @@ def test_last_repeats_the_last_report(csi_data):
 def test_wiener_finds_the_rotation_of_channels_with_one_doppler_shift(csi_data, csi_config):
     method = fit_wiener(split(csi_data, rotating(0.07)), csi_config.data, csi_config.scoring)
     test = rotating(0.07, seed=1)
-    assert step_nmse(method.predict(test[:, :, :16], 0.0), test[:, :, 16:]).max() < 1e-8
+    assert step_nmse(method.predict(test[:, :, :16], np.zeros(5)), test[:, :, 16:]).max() < 1e-8
     # One look back rotates by the steps alone.
     one = fit_wiener(split(csi_data, rotating(0.07)), csi_config.data, replace(csi_config.scoring, order=1))
     assert one.cross[0] == pytest.approx(np.exp(2j * np.pi * 0.07 * np.arange(1, 4)), abs=1e-6)
@@ -51,7 +51,7 @@ def test_wiener_is_the_linear_regression_of_histories_in_that_noise(csi_data, cs
     many = np.concatenate([csi_data.train.history] * 60), np.concatenate([csi_data.train.target] * 60)
     history = noisy(many[0], 10.0)
     power = (np.abs(many[0]) ** 2).mean()
-    noise = (np.abs(history - many[0]) ** 2).mean() / power
+    noise = np.full(len(history), (np.abs(history - many[0]) ** 2).mean() / power)
     method = fit_wiener(csi_data, csi_config.data, csi_config.scoring)
     assert isinstance(method, Wiener)
     rows, targets = (np.moveaxis(part, 2, 3).reshape(-1, part.shape[2]) for part in (history, many[1]))
@@ -61,7 +61,19 @@ def test_wiener_is_the_linear_regression_of_histories_in_that_noise(csi_data, cs
     best, found = (step_nmse(predicted, many[1]).mean() for predicted in (slow, fast))
     assert found == pytest.approx(best, rel=0.03)
     # Noise that it is not told of misleads it.
-    assert step_nmse(method.predict(history, 0.0), many[1]).mean() > 2 * best
+    assert step_nmse(method.predict(history, 0 * noise), many[1]).mean() > 2 * best
+
+
+def test_wiener_knows_the_noise_of_each_sample_and_counts_on_none_in_clean_ones(csi_data, csi_config):
+    ridge = replace(csi_config.scoring, ridge=0.5)
+    method = fit_wiener(csi_data, csi_config.data, ridge)
+    history, noise = csi_data.test.history[:3], np.array([0.0, 0.1, 2.0])
+    together = method.predict(history, noise)
+    for i in range(3):
+        weights = np.linalg.solve(method.covariance + (noise[i] + 1e-9) * np.eye(16), method.cross)
+        alone = np.einsum("oh,aok->ahk", weights, history[i].astype(complex))
+        np.testing.assert_allclose(together[i], alone, atol=2e-3)
+        np.testing.assert_array_equal(method.predict(history[i : i + 1], noise[i : i + 1])[0], together[i])
 
 
 def test_ar_is_a_ridge_regression_on_the_training_histories_in_noise(csi_data, csi_config):
@@ -100,7 +112,9 @@ def test_wiener_and_ar_beat_no_prediction_on_slow_channels_in_noise(csi_data, cs
     history, target = noisy(slow.history, 5.0), slow.target
     last = step_nmse(Last(3).predict(history, 0.0), target).mean()
     ar = step_nmse(fit_ar(csi_data, csi_config.data, csi_config.scoring).predict(history, 0.0), target)
-    wiener = fit_wiener(csi_data, csi_config.data, csi_config.scoring).predict(history, 10**-0.5)
+    wiener = fit_wiener(csi_data, csi_config.data, csi_config.scoring).predict(
+        history, np.full(len(history), 10**-0.5)
+    )
     assert ar.mean() < 0.7 * last
     assert step_nmse(wiener, target).mean() < 0.7 * last
 
@@ -151,5 +165,5 @@ def test_every_baseline_of_the_configuration_exists(csi_data, csi_config):
     assert sorted(BASELINES) == sorted(csi_config.scoring.baselines)
     for name in BASELINES:
         method = BASELINES[name](csi_data, csi_config.data, csi_config.scoring)
-        predicted = method.predict(csi_data.test.history, 0.1)
+        predicted = method.predict(csi_data.test.history, np.full(36, 0.1))
         assert predicted.shape == csi_data.test.target.shape and predicted.dtype == np.complex64

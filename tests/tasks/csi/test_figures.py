@@ -12,7 +12,6 @@ from tasks.csi.scoring import score_baselines, score_predictor
 
 @pytest.fixture
 def results(last_predictor, csi_config, csi_data):
-    csi_config.scoring = replace(csi_config.scoring, cost=False)
     return {"model": score_predictor(last_predictor, csi_config, csi_data)} | score_baselines(
         csi_config, csi_data
     )
@@ -43,8 +42,8 @@ def test_the_table_of_conditions_has_the_errors_in_decibel(results):
     axes = figure.axes[: len(frames)]
     for axis, (name, result) in zip(axes, results.items(), strict=True):
         assert axis.get_title() == name
-        table = [result.metrics[f"clean/{m}_{s}mps/nmse_db"] for s in (1, 10) for m in "ACE"]
-        expected = np.maximum(table, 10 * np.log10(FLOOR))
+        table = [result.metrics[f"clean/{m}_{s}mps/nmse"] for s in (1, 10) for m in "ACE"]
+        expected = 10 * np.log10(np.maximum(table, FLOOR))
         np.testing.assert_allclose(numbers(axis), expected, atol=0.051)
     assert [label.get_text() for label in axes[0].get_xticklabels()] == ["A", "C", "E*"]
     limits = {axis.images[0].get_clim() for axis in axes}
@@ -55,14 +54,32 @@ def test_disturbances_and_delay_spreads_have_a_row_for_each_method(
     last_predictor, csi_config, csi_data, results
 ):
     figures = dict(draw_all(last_predictor, csi_config, csi_data, results))
-    for name, groups in (
-        ("disturbances", ["clean", "awgn_10dB", "drop_0.2"]),
-        ("delay_spreads", ["30ns", "100ns"]),
+    clean, noisy, dropped = "clean", "awgn_10dB", "drop_0.2"
+    for name, title, label, groups in (
+        ("disturbances", "all channels", "disturbance of the history", [[clean], [noisy], [dropped]]),
+        (
+            "delay_spreads",
+            "mean over clean, awgn_10dB, drop_0.2",
+            "delay spread, ns",
+            [[f"{d}/{s}ns" for d in (clean, noisy, dropped)] for s in (30, 100)],
+        ),
     ):
         axis = figures[name].axes[0]
-        table = [[10 * np.log10(result.metrics[f"{g}/nmse"]) for g in groups] for result in results.values()]
+        table = [
+            [10 * np.log10(np.mean([result.metrics[f"{part}/nmse"] for part in group])) for group in groups]
+            for result in results.values()
+        ]
         np.testing.assert_allclose(numbers(axis), np.ravel(table), atol=0.051)
         assert [label.get_text() for label in axis.get_yticklabels()] == ["network", *list(results)[1:]]
+        assert figures[name].get_suptitle() == f"NMSE, dB: {title}" and axis.get_xlabel() == label
+
+
+def test_a_star_marks_the_models_that_the_network_did_not_learn_from(
+    last_predictor, csi_config, csi_data, results
+):
+    csi_config.data.models = ["E"]
+    figure = dict(draw_all(last_predictor, csi_config, csi_data, results))["conditions_clean"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["A", "C", "E*"]
 
 
 def test_errors_of_the_reports_are_drawn_over_the_time_ahead(results):
@@ -88,7 +105,7 @@ def test_the_picture_of_a_channel_shows_truth_and_prediction(last_predictor, csi
 def test_one_condition_without_noise_has_fewer_pictures(last_predictor, csi_config, csi_data):
     csi_data.disturbances = ["clean"]
     csi_data.test = csi_data.test.select(csi_data.test.condition == 0)
-    csi_config.scoring = replace(csi_config.scoring, baselines=["last"], cost=False)
+    csi_config.scoring = replace(csi_config.scoring, baselines=["last"])
     results = {"model": score_predictor(last_predictor, csi_config, csi_data)}
     figures = dict(draw_all(last_predictor, csi_config, csi_data, results))
     assert list(figures) == ["conditions_clean", "reports", "channel"]

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,8 @@ from torch import nn
 from core.errors import ConfigError, DataError
 from tasks.csi.config import CsiPredictConfig
 from tasks.csi.layout import to_complex, to_real
-from tasks.csi.predictor import Predictor
 from tasks.csi.programs import export_predictor
 from tasks.csi.serving import default_output, example_request, predict_files, read_channels, serve_frame
-
-SETTINGS = {"model": {}, "subcarriers": 8, "antennas": 4, "history": 16, "horizon": 3}
 
 
 def run(predictor, source, target, **options):
@@ -90,11 +88,33 @@ def test_wrong_histories_are_one_line_that_names_the_file(last_predictor, tmp_pa
     assert not (tmp_path / "out.npy").exists()
 
 
+def test_half_precision_is_taken(last_predictor, history, last, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        half = torch.from_numpy(history).to(torch.complex32)
+    torch.save(half, tmp_path / "H.pt")
+    run(last_predictor, tmp_path / "H.pt", tmp_path / "out.npy")
+    found = np.load(tmp_path / "out.npy")
+    assert found.dtype == np.complex64
+    np.testing.assert_allclose(found, last, atol=2e-3)
+
+
+def test_the_imaginary_part_of_a_conjugate_is_real_and_said_to_be(last_predictor, history, tmp_path):
+    torch.save(torch.from_numpy(history).conj().imag, tmp_path / "H.pt")
+    with pytest.raises(DataError, match="holds float32 numbers"):
+        run(last_predictor, tmp_path / "H.pt", tmp_path / "out.npy")
+
+
 def spoil(folder, history):
     np.save(folder / "ragged.npy", np.array([[1], [1, 2]], dtype=object), allow_pickle=True)
     (folder / "text.npy").write_text("no array")
     (folder / "nothing.pt").touch()
     torch.save({"a": torch.ones(1)}, folder / "state.pt")
+    torch.save(torch.ones(2, 2, dtype=torch.bfloat16), folder / "half.pt")
+    torch.save(torch.from_numpy(history).to_sparse(), folder / "sparse.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.save(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8), folder / "quantised.pt")
     torch.save(pd.DataFrame({"a": [1]}), folder / "pickle.pt")
     np.savez(folder / "two.npz", a=history, b=history)
     (folder / "broken.npz").write_bytes(b"PK no archive")
@@ -111,8 +131,9 @@ def test_a_folder_leaves_out_what_cannot_be_read_and_truths(last_predictor, hist
     (folder / ".hidden.npy").write_text("x")
     spoil(folder, history)
     failures = run(last_predictor, folder, target)
-    assert len(failures) == 7 and all("\n" not in line and str(folder) in line for line in failures)
+    assert len(failures) == 10 and all("\n" not in line and str(folder) in line for line in failures)
     assert any("state.pt: holds dict" in line for line in failures)
+    assert any("half.pt: cannot be read as an array (Got unsupported ScalarType" in line for line in failures)
     assert any("two.npz: has the arrays a, b; call one history" in line for line in failures)
     written = sorted(path.relative_to(target).as_posix() for path in target.rglob("*.*"))
     assert written == ["named_predicted.npy", "regular/cm_A/H_U_hist_predicted.npy"]
@@ -206,9 +227,9 @@ class Small(nn.Module):
 
 
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
-def test_programs_give_what_the_predictor_gives(tmp_path, history, format):
+def test_programs_give_what_the_predictor_gives(make_predictor, tmp_path, history, format):
     torch.manual_seed(0)
-    predictor = Predictor(SETTINGS, Small(), {"data": {"name": "exponentials"}})
+    predictor = make_predictor(Small())
     (path,) = export_predictor(predictor, tmp_path, format, "csi")
     assert path == tmp_path / f"csi.{format}"
     rows = to_real(torch.from_numpy(history)).flatten(0, 1)

@@ -89,7 +89,14 @@ def test_a_run_is_complete_and_beside_its_baselines(trained):
     record = record_of(folder)
     assert record["status"] == "FINISHED"
     for prefix in ("test", *(f"baseline/{name}" for name in ("last", "ar", "wiener", "pad"))):
-        for metric in ("nmse", "nmse_db", "spectral_efficiency", "cosine", "cpu_s", "unseen/nmse"):
+        for metric in (
+            "nmse",
+            "nmse_db",
+            "spectral_efficiency",
+            "cosine",
+            "cpu_s_per_sample",
+            "clean/unseen_model/nmse",
+        ):
             assert f"{prefix}/{metric}" in record["metrics"], (prefix, metric)
         assert {f"{prefix}/clean/nmse", f"{prefix}/awgn_10dB/nmse"} <= set(record["metrics"])
     assert record["metrics"]["test/parameters"] > 0
@@ -98,7 +105,7 @@ def test_a_run_is_complete_and_beside_its_baselines(trained):
     assert len(pictures) >= 4 and {path.suffix for path in pictures} == {".png"}
     rows = pd.read_csv(folder / "samples.csv")
     assert len(rows) == 2 * 4 * 3, "each sample of four conditions, in silence and in noise"
-    assert set(rows.model) == {"A", "E"} and rows.unseen.eq(rows.model == "E").all()
+    assert set(rows.model) == {"A", "E"} and rows.unseen_model.eq(rows.model == "E").all()
     assert rows.nmse.mean() == pytest.approx(record["metrics"]["test/nmse"])
 
 
@@ -130,7 +137,7 @@ def test_evaluate_gives_the_numbers_of_the_training(trained, work, capsys):
     record = record_of(folder)["metrics"]
     for method, values in scores.items():
         prefix = "test" if method == "model" else f"baseline/{method}"
-        for name in set(values) - {"cpu_s"}:
+        for name in set(values) - {"cpu_s_per_sample"}:
             assert record[f"{prefix}/{name}"] == pytest.approx(values[name]), name
     assert (work / "evaluation" / "samples.csv").read_bytes() == (folder / "samples.csv").read_bytes()
 
@@ -141,7 +148,7 @@ def test_evaluate_on_other_conditions_and_disturbances(trained, work, capsys, no
     assert (code, err) == (0, "") and "other data" in out
     rows = pd.read_csv(work / "evaluation" / "samples.csv")
     assert set(rows.model) == {"E"} and set(rows.disturbance) == {"phase_10dB", "drop_0.5"}
-    assert rows.unseen.all()
+    assert rows.unseen_model.all()
 
 
 def test_evaluate_on_a_folder_that_has_nothing_to_learn_from(trained, files, work, capsys, no_figures):

@@ -31,7 +31,9 @@ def test_disturbances_are_read_with_the_authors_degrees(text, expected):
     ("text", "message"),
     [
         ("snow:1", "give clean or one of awgn:DEGREE"),
-        ("awgn", "'' is not a number"),
+        ("awgn", "give a degree, as awgn:10$"),
+        ("drop:", "give a degree, as drop:0.1$"),
+        ("burst:dB", "'dB' is not a number"),
         ("awgn:inf", "not a finite number"),
         ("phase:12dB", "known for 10, 15, 20, 25"),
         ("drop:10dB", "no degree in dB"),
@@ -105,6 +107,13 @@ def test_a_samples_disturbance_depends_on_its_seed_and_id_alone(history, text):
     np.testing.assert_array_equal(part, whole[30:33])
     assert (disturb(history, disturbance, 8, range(40)) != whole).any()
     np.testing.assert_array_equal(history, before)
+
+
+def test_all_degrees_of_a_kind_share_the_same_draws(history):
+    weak, strong = (
+        disturb(history, parse_disturbance(f"awgn:{snr}"), 7, range(40)) - history for snr in (20, 0)
+    )
+    np.testing.assert_allclose(10 * weak, strong, atol=1e-4)
 
 
 def test_drawn_noise_follows_the_generator(history):

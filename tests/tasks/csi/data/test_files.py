@@ -19,16 +19,17 @@ def test_targets_follow_the_duplex(folder, channel, condition_files):
     files = condition_files(10, 1)
     for duplex, name in (("tdd", UPLINK), ("fdd", DOWNLINK)):
         opened = open_condition(folder, channel, duplex)
-        history, target = opened.read(4)
+        history, target = opened.read(range(4))
         assert len(opened) == 10
         np.testing.assert_array_equal(history, files[HISTORY][:4].numpy())
+        np.testing.assert_array_equal(opened.read(range(3, 7))[0], files[HISTORY][3:7].numpy())
         np.testing.assert_array_equal(target, files[name][:4].numpy())
 
 
 def test_double_precision_becomes_single(folder, channel, condition_files):
     for name, tensor in condition_files(10, 1, torch.complex128).items():
         torch.save(tensor, folder / name)
-    assert open_condition(folder, channel, "tdd").read(2)[0].dtype == np.complex64
+    assert open_condition(folder, channel, "tdd").read(range(2))[0].dtype == np.complex64
 
 
 def with_nan(tensor):
@@ -59,14 +60,14 @@ def with_zeros(tensor):
 def test_wrong_content_is_one_line_that_names_the_file(folder, channel, condition_files, change, message):
     torch.save(change(condition_files(10, 1)[HISTORY].clone()), folder / HISTORY)
     with pytest.raises(DataError, match=message) as caught:
-        open_condition(folder, channel, "tdd").read(10)
+        open_condition(folder, channel, "tdd").read(range(1, 10))
     assert str(folder) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_bad_samples_beyond_those_that_are_read_do_not_matter(folder, channel, condition_files):
     torch.save(with_nan(condition_files(10, 1)[HISTORY].clone()), folder / HISTORY)
-    assert len(open_condition(folder, channel, "tdd").read(3)[0]) == 3
+    assert len(open_condition(folder, channel, "tdd").read(range(3))[0]) == 3
 
 
 class Code:

@@ -69,6 +69,14 @@ def test_wrong_use_is_one_line(options, code, message, tmp_path, monkeypatch, ca
     assert error.count("\n") == 1
 
 
+def test_help_says_which_options_of_the_data_it_does_not_look_at(capsys):
+    with pytest.raises(SystemExit):
+        generate.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    ignored = "duplex (files hold both), validation_share, snr, redraw, rotate, test_noise"
+    assert f"Not looked at: {ignored}; path, cache and the name files are refused" in said
+
+
 def test_help_imports_neither_pytorch_nor_sionna(run_python):
     code = """
 import sys

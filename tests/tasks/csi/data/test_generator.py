@@ -1,5 +1,8 @@
 import errno
 import json
+import os
+import signal
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
@@ -103,6 +106,76 @@ def test_a_run_that_stops_keeps_the_conditions_that_are_whole(tmp_path, channel,
         make(tmp_path, channel)
     assert {name.split("/")[2] for name in content(tmp_path)} == {"cm_A_ds_100_ms_010"}
     assert make(tmp_path, channel) == 1
+
+
+def test_a_request_to_end_is_as_an_interrupt_and_the_handler_is_put_back(tmp_path, channel, monkeypatch):
+    former = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(generator, "_generate", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, channel)
+    assert signal.getsignal(signal.SIGTERM) is former
+    FileLock(tmp_path / "generating.lock").acquire(timeout=0)
+
+
+def test_with_processes_the_bar_moves_by_what_is_made_within_a_condition(tmp_path, channel, monkeypatch):
+    jobs, shown = [], []
+
+    class Pool:
+        def __init__(self, processes, context, initializer, initargs):
+            (self.made,) = initargs
+
+        def submit(self, function, *arguments):
+            monkeypatch.setattr(generator, "_made", self.made, raising=False)
+            arguments[-1](16)  # a batch
+            jobs.append(Future())
+            return jobs[-1]
+
+        def shutdown(self, cancel_futures):
+            assert cancel_futures
+
+    def update(progress, bar, completed):
+        shown.append(completed)
+        if len(shown) < 3:
+            jobs[len(shown) - 1].set_result(None)
+
+    monkeypatch.setattr(generator, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(generator.Progress, "update", update)
+    monkeypatch.setattr(generator, "REFRESH", 0.01)
+    make(tmp_path, channel, samples=40, workers=2)
+    assert shown == [32, 32, 32]
+
+
+def test_a_worker_ends_when_its_parent_was_killed(monkeypatch):
+    steps = []
+    parent = SimpleNamespace(join=lambda: steps.append("joined"))
+    monkeypatch.setattr(generator, "parent_process", lambda: parent)
+    monkeypatch.setattr(generator.os, "_exit", steps.append)
+    generator._end_with_parent()
+    assert steps == ["joined", 1]
+
+
+def test_an_interrupt_of_processes_says_what_is_waited_for(tmp_path, channel, monkeypatch, capsys):
+    stopped = []
+
+    class Pool:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def submit(self, *arguments):
+            return Future()
+
+        def shutdown(self, cancel_futures):
+            stopped.append(cancel_futures)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generator, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(generator, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ensure_channels(tmp_path, channel, 0, "train", CONDITIONS, 3, 2, Console())
+    assert "stopping   when the conditions at hand are whole" in capsys.readouterr().out
+    assert stopped == [True]
 
 
 def test_a_disk_that_fills_up_is_one_line(tmp_path, channel, monkeypatch):

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from core.errors import ConfigError, DataError
-from tasks.csi.config import DataConfig
+from tasks.csi.config import ChannelConfig, DataConfig
 from tasks.csi.data import load
 from tasks.csi.data.checks import conditions_of
 from tasks.csi.data.load import load_data
@@ -57,7 +59,10 @@ def test_files_of_the_authors_are_read_with_their_generalisation(data_config, au
     assert data.name == "csi_rrg"
     assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 6)
     assert [item.model for item in data.test.conditions] == ["A", "E"]
-    assert data.notes == ["2 of 2 conditions to learn from have fewer than 1000 samples: 20 in all"]
+    assert data.notes == [
+        "report interval and carrier are taken from the options: the files do not say",
+        "2 of 2 conditions to learn from have fewer than 1000 samples: 20 in all",
+    ]
     stored = torch.load(authors_folder / "test/generalization/cm_E_ds_100_ms_010" / UPLINK, weights_only=True)
     np.testing.assert_array_equal(data.test.target[3:], stored.numpy())
 
@@ -73,22 +78,105 @@ def test_a_folder_to_test_on_alone_has_nothing_to_learn_from(data_config, tmp_pa
     write_condition(tmp_path / "only/test/regular/cm_A_ds_100_ms_010", condition_files(3))
     data = load_data(change(data_config, path=str(tmp_path / "only"), test_models=["A"]))
     assert (len(data.train), len(data.validation), len(data.test)) == (0, 0, 3)
-    assert "nothing to learn from" in data.notes[0]
+    assert "nothing to learn from" in data.notes[1]
     assert len(load_data(change(data_config, samples=0)).train) == 0
 
 
-def test_channels_that_are_tested_on_are_dropped_from_training(data_config, authors_folder):
-    train = authors_folder / "train/regular/cm_D_ds_100_ms_010" / HISTORY
-    test = torch.load(authors_folder / "test/regular/cm_A_ds_100_ms_010" / HISTORY, weights_only=True)
-    history = torch.load(train, weights_only=True)
-    history[[4, 9]] = test[:2]
-    torch.save(history, train)
+def replace_samples(folder, places, other, chosen):
+    for name in (HISTORY, UPLINK):
+        values = torch.load(folder / name, weights_only=True)
+        values[places] = torch.load(other / name, weights_only=True)[chosen]
+        torch.save(values, folder / name)
+
+
+def test_channels_of_two_parts_stay_in_one_and_a_note_counts_them(data_config, authors_folder):
+    train, test = authors_folder / "train/regular", authors_folder / "test/regular"
+    of_a, of_d = train / "cm_A_ds_100_ms_010", train / "cm_D_ds_100_ms_010"
+    replace_samples(of_d, [4, 9], test / "cm_A_ds_100_ms_010", [0, 1])
+    replace_samples(of_a, [9], of_d, [2])
     data = load_data(change(data_config, path=str(authors_folder)))
-    assert (len(data.train), len(data.validation)) == (17, 1)
-    assert len(data.notes) == 2
-    assert all(
-        note.startswith("1 samples to learn from or for validation are test samples") for note in data.notes
+    assert (len(data.train), len(data.validation), len(data.test)) == (17, 0, 6)
+    assert data.train.condition.tolist() == [0] * 9 + [1] * 8
+    stored = torch.load(of_d / UPLINK, weights_only=True).numpy()
+    np.testing.assert_array_equal(data.train.target[9:], stored[[0, 1, 2, 3, 5, 6, 7, 8]])
+    assert data.notes[1:] == [
+        "dropped 1 samples to learn from that are test samples too, and 2 for validation that are test samples or"
+        " learned from too"
+    ]
+
+
+def test_channels_that_agree_in_a_part_of_their_reports_are_different(data_config, authors_folder):
+    history = authors_folder / "train/regular/cm_D_ds_100_ms_010" / HISTORY
+    values = torch.load(history, weights_only=True)
+    values[:3] = torch.load(authors_folder / "test/regular/cm_A_ds_100_ms_010" / HISTORY, weights_only=True)
+    torch.save(values, history)
+    data = load_data(change(data_config, path=str(authors_folder)))
+    assert (len(data.train), len(data.validation), len(data.notes)) == (18, 2, 1)
+
+
+def test_a_condition_that_is_emptied_is_named(data_config, authors_folder):
+    train, test = authors_folder / "train/regular", authors_folder / "test/regular"
+    replace_samples(train / "cm_D_ds_100_ms_010", [0, 1, 2], test / "cm_D_ds_100_ms_010", [2, 0, 1])
+    data = load_data(change(data_config, path=str(authors_folder), samples=3))
+    assert data.notes[-1] == "1 conditions have nothing left to learn from: cm_D_ds_100_ms_010"
+    assert {*data.train.condition.tolist()} == {0}
+
+
+@pytest.fixture
+def made_folder(data_config, authors_folder):
+    """A folder that says what it was made with."""
+    said = {name: getattr(data_config, name) for name in ChannelConfig.__dataclass_fields__}
+    (authors_folder / "parameters.json").write_text(json.dumps({"seed": 3, **said}))
+    return authors_folder
+
+
+@pytest.mark.parametrize(
+    ("values", "made", "given"),
+    [
+        ({"period": 10}, "--data.period 5", "10"),
+        ({"spacing": 15e3}, "--data.spacing 30000.0", "15000.0"),
+        ({"gap": 0}, "--data.gap 3", "0"),
+        ({"slower": True}, "--data.slower false", "true"),
+        ({"rows": 2, "columns": 1}, "--data.rows 1 --data.columns 2", "2, 1"),
+        ({"carrier": 28e9, "period": 10}, "--data.carrier 2400000000.0 --data.period 5", "28000000000.0, 10"),
+    ],
+)
+def test_options_that_the_files_were_not_made_with_are_one_line(
+    data_config, made_folder, values, made, given
+):
+    assert load_data(change(data_config, path=str(made_folder))).notes == []
+    with pytest.raises(DataError) as caught:
+        load_data(change(data_config, path=str(made_folder), **values))
+    expected = f"parameters.json: the channels were made with {made}, not {given}; give these options"
+    assert str(caught.value) == f"{made_folder}/{expected}"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"period": 5}'])
+def test_parameters_that_cannot_be_read_are_one_line(data_config, made_folder, text):
+    (made_folder / "parameters.json").write_text(text)
+    with pytest.raises(DataError, match=r"parameters\.json cannot be read; generate the folder"):
+        load_data(change(data_config, path=str(made_folder)))
+
+
+def test_reading_allocates_the_channels_once(data_config, tmp_path, condition_files):
+    for part, seed in (("train", 0), ("test", 50)):
+        for i, speed in enumerate(("001", "002", "003", "004", "005", "006", "007", "008")):
+            write_condition(
+                tmp_path / f"many/{part}/regular/cm_A_ds_100_ms_{speed}", condition_files(300, seed + i)
+            )
+    speeds = [float(speed) for speed in range(1, 9)]
+    config = change(
+        data_config, path=str(tmp_path / "many"), models=["A"], speeds=speeds, samples=300, test_samples=300
     )
+    load_data(config)  # what is imported and compiled on the way is not counted
+    tracemalloc.start()
+    data = load_data(config)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = sum(part.history.nbytes + part.target.nbytes for part in (data.train, data.validation, data.test))
+    assert size == 16 * 300 * 4 * 6 * 4 * 8
+    # marks and lists of these small samples add to the arrays
+    assert size < peak < load.memory_bytes(config, [300] * 16) + 4800 * 120
 
 
 def test_channels_that_do_not_fit_into_memory_are_refused_before_they_are_made(
@@ -98,6 +186,20 @@ def test_channels_that_do_not_fit_into_memory_are_refused_before_they_are_made(
     for config in (data_config, change(data_config, path=str(authors_folder))):
         with pytest.raises(ConfigError, match=r"GB of memory and 0\.0 GB are free; lower --data\.samples"):
             load_data(config)
+
+
+def test_memory_is_that_of_all_channels_and_the_largest_condition_again(
+    data_config, authors_folder, monkeypatch
+):
+    sample = 4 * 6 * 4 * 8
+    assert load.memory_bytes(data_config, [10, 10, 3, 3]) == sample * 36
+    memory = SimpleNamespace(available=sample * 36 - 1)
+    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory)
+    config = change(data_config, path=str(authors_folder))
+    with pytest.raises(ConfigError, match="GB of memory"):
+        load_data(config)
+    memory.available += 1
+    load_data(config)
 
 
 @pytest.mark.parametrize(
