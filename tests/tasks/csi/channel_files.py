@@ -21,6 +21,7 @@ CHANNELS = [
 LOOP = [
     "--train.epochs=2",
     "--train.batch_size=4",
+    "--train.warmup_steps=0",
     "--train.log_every=1",
     "--train.device=cpu",
     "--train.tune_allocator=false",
