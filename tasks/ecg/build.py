@@ -22,7 +22,10 @@ from tasks.ecg.learner import EcgLearner
 from tasks.ecg.losses import MultiLabelLoss, positive_weights
 from tasks.ecg.models.build import build_network
 from tasks.ecg.normalise import fit_normaliser
+from tasks.ecg.remarks import training_records
 from tasks.ecg.samples import EcgSamples
+from tasks.ecg.unseen import folds_of
+from tasks.ecg.windows import POOL, stride_of
 
 
 def build_parts(config: EcgConfig, data: EcgData) -> list[Part]:
@@ -56,23 +59,25 @@ def _build_part(config: EcgConfig, data: EcgData, fold: Fold) -> Part:
         ),
         length,
         ([data.signals[i] for i in fold.validation], data.labels[fold.validation]),
+        stride_of(config.scoring.stride, length, data.rate),
+        config.scoring.pool or POOL,
     )
     samples = EcgSamples(data, fold, length, config.data)
     processes = environment_world().size
     # A fold of a small set need not fill a batch.
     batch = min(train.batch_size, len(samples) // processes * processes)
-    _check_norms(network, batch // processes, fold.name)
+    _check_norms(network, train.batch_size, batch // processes, fold.name)
     source = EpochLoader(samples, batch, seed=config.seed, workers=train.workers)
     count = sum(p.numel() for p in network.parameters())
     note = f"{config.model.name} with {count:,} parameters, {len(data.classes)} classes, crops of {config.crop:g} s"
     return Part(fold.name, learner, source, note)
 
 
-def _check_norms(network: nn.Module, batch: int, fold: str) -> None:
+def _check_norms(network: nn.Module, asked: int, batch: int, fold: str) -> None:
     if batch < 2 and any(isinstance(module, nn.BatchNorm1d) for module in network.modules()):
         raise ConfigError(
-            f"{fold} has {batch} records in a batch, and batch norms need 2 or more in each process: raise "
-            "--train.batch_size, give more records, or choose a model with other norms"
+            f"--train.batch_size {asked}: batch norms need 2 records or more in each process, and {fold} has {batch}; "
+            "raise it, or give more records"
         )
 
 
@@ -91,6 +96,9 @@ def build_package(config: EcgConfig, data: EcgData, learners: dict[str, Any]) ->
             "config": to_dict(replace(config.data, labels=data.classes)),
         },
         "options": {"scoring": to_dict(config.scoring)},
+        # Other options or records may split the data in another way.
+        "folds": folds_of(data) if len(networks) > 1 else {},
+        "records": training_records(data, config.data),
         "classes": data.classes,
         "codes": data.codes,
         "leads": data.leads,

@@ -1,11 +1,15 @@
-"""Options that can be checked before any record is read."""
+"""Options that can be checked before any record is read, and whether there is anything to score."""
 
 from __future__ import annotations
 
 import math
 
-from core.errors import ConfigError
+import numpy as np
+
+from core.errors import ConfigError, DataError
 from tasks.ecg.config import EcgConfig, EcgScoringConfig, WindowConfig
+from tasks.ecg.data.dataset import EcgData
+from tasks.ecg.measures import both_kinds
 
 
 def check_windows(config: WindowConfig, group: str) -> None:
@@ -48,3 +52,13 @@ def check_training(config: EcgConfig) -> None:
     for option in ("noise", "wander"):
         if not 0 <= getattr(config.data, option) < math.inf:
             raise ConfigError(f"--data.{option} {getattr(config.data, option)} must be 0 mV or more")
+
+
+def check_test(data: EcgData) -> None:
+    """Raises ``DataError`` if no class can be scored."""
+    tested = data.labels[np.concatenate([fold.test for fold in data.folds])]
+    if not both_kinds(tested).any():
+        raise DataError(
+            f"{data.name}: no class has both positive and negative records among the {len(tested)} that are tested; "
+            "give more records, or see --data.test_share"
+        )

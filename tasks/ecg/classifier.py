@@ -11,15 +11,18 @@ from torch import nn
 
 from core.compress.folding import deploy
 from core.config import to_dict
+from core.errors import ConfigError
+from core.registry import nearest
 from core.train.hardware import choose_device
 from tasks.ecg.config import DataConfig, EcgConfig, WindowConfig
+from tasks.ecg.data.challenge import same_class
 from tasks.ecg.data.dataset import EcgData
 from tasks.ecg.data.prepare import prepare
 from tasks.ecg.data.records import Record
 from tasks.ecg.normalise import make_normaliser
-from tasks.ecg.windows import batches, pool, stride_of, window_counts
+from tasks.ecg.windows import POOL, batches, pool, stride_of, window_counts
 
-PREPARED = ("leads", "missing_leads", "rate", "highpass", "lowpass", "notch")
+PREPARED = ("leads", "missing_leads", "rate", "centre", "highpass", "lowpass", "notch")
 """Options of the data that say how a record is brought into the form that networks see."""
 PLAIN = 0.5
 """Threshold of a class that none was chosen for."""
@@ -62,6 +65,11 @@ class Classifier:
         self.thresholds = [float(t) for t in metadata.get("thresholds", [PLAIN] * len(self.classes))]
 
     @property
+    def folds(self) -> dict[str, dict[str, list[str]]]:
+        """What each network of a cross-validation was not trained on, see :mod:`tasks.ecg.unseen`."""
+        return dict(self.metadata.get("folds", {}))
+
+    @property
     def synthetic(self) -> bool:
         """Whether it was trained on made records."""
         return bool(self.metadata.get("synthetic", False))
@@ -72,7 +80,7 @@ class Classifier:
         asked = asked or WindowConfig()
         return WindowConfig(
             stride=asked.stride if asked.stride is not None else trained.get("stride"),
-            pool=asked.pool or trained.get("pool") or "max",
+            pool=asked.pool or trained.get("pool") or POOL,
             batch=asked.batch,
         )
 
@@ -81,7 +89,7 @@ class Classifier:
         return stride_of(self.window(asked).stride, self.length, self.rate)
 
     def prepare(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
-        """Brings a record into the form of the training: leads in order, filters, sampling rate.
+        """Brings a record into the form of the training: leads in order, no offset, filters, sampling rate.
 
         Where records without some lead were left out of the training, the lead is derived or zeros here.
 
@@ -90,7 +98,7 @@ class Classifier:
 
         Raises:
             ConfigError: A filter's corner is not below half the record's rate.
-            DataError: The record has none of the leads.
+            DataError: The record has none of the leads, or is shorter than 1 s.
         """
         return prepare(record, self.config)
 
@@ -122,7 +130,11 @@ class Classifier:
         return torch.stack(outputs).mean(0).cpu().numpy()
 
     def ordered(self, classes: list[str]) -> Classifier:
-        """Returns a classifier with these classes in this order; those it does not know have probability 0."""
+        """Returns a classifier with these classes, by any of their names, in this order.
+
+        Raises:
+            ConfigError: It does not know one of them.
+        """
         return self if classes == self.classes else _Ordered(self, classes)
 
 
@@ -131,16 +143,22 @@ class _Ordered(Classifier):
 
     def __init__(self, classifier: Classifier, classes: list[str]) -> None:
         self.__dict__.update(classifier.__dict__)
-        own = {name: i for i, name in enumerate(classifier.classes)}
-        self._from = np.array([own.get(name, len(own)) for name in classes])  # the column after the last is 0
+        self._from = np.array([_place(name, classifier.classes) for name in classes])
         self.classes = list(classes)
-        self.codes = [([*classifier.codes, ""])[i] for i in self._from]
-        self.thresholds = [([*classifier.thresholds, PLAIN])[i] for i in self._from]
+        self.codes = [classifier.codes[i] for i in self._from]
+        self.thresholds = [classifier.thresholds[i] for i in self._from]
 
     def window_probabilities(self, windows: np.ndarray, fold: str | None = None) -> np.ndarray:
         """Maps windows ``(B, leads, length)`` in mV to probabilities ``(B, C)``."""
-        values = super().window_probabilities(windows, fold)
-        return np.pad(values, ((0, 0), (0, 1)))[:, self._from]
+        return super().window_probabilities(windows, fold)[:, self._from]
+
+
+def _place(name: str, classes: list[str]) -> int:
+    same = same_class(name, classes)
+    if not same:
+        hint = nearest(name, classes) or f" It knows {', '.join(classes)}."
+        raise ConfigError(f"--data.labels: the model does not know {name!r}; leave it out.{hint}")
+    return classes.index(same[0])
 
 
 def classifier_settings(config: EcgConfig, data: EcgData, learners: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class DataConfig(AugmentConfig):
         rate: Sampling rate, Hz; records of another rate are resampled.
         units: Unit of samples in files that do not say it (CSV, NumPy): mV, uV, or V.
         input_rate: Sampling rate of files that do not say it (CSV, NumPy), Hz.
+        centre: Take each lead's median out, so that an electrode's offset does not matter.
         highpass: Corner of a filter against baseline wander, Hz; 0 is off.
         lowpass: Corner of a filter against muscle noise, Hz; 0 is off.
         notch: Mains frequency that is filtered out, Hz; 0 is off.
@@ -80,6 +81,7 @@ class DataConfig(AugmentConfig):
     rate: int = 100
     units: Literal["mV", "uV", "V"] = "mV"
     input_rate: float | None = None
+    centre: bool = True
     highpass: float = 0.0
     lowpass: float = 0.0
     notch: float = 0.0

@@ -14,7 +14,7 @@ from core.train.learner import Learner
 from tasks.ecg.losses import MultiLabelLoss
 from tasks.ecg.measures import auroc
 from tasks.ecg.normalise import DataNormaliser
-from tasks.ecg.windows import batches, pool, window_counts
+from tasks.ecg.windows import POOL, batches, pool, window_counts
 
 BATCH = 64
 """Windows that are validated together."""
@@ -30,6 +30,8 @@ class EcgLearner(Learner):
         length: Samples of a window.
         validation: Signals ``(leads, samples)`` in mV of the records that early stopping looks at, and their labels
             ``(V, C)``, bool.
+        stride: Samples from one of their windows to the next; by default half a window.
+        pooling: How the probabilities of a record's windows become one: max or mean.
     """
 
     def __init__(
@@ -39,9 +41,12 @@ class EcgLearner(Learner):
         loss: MultiLabelLoss,
         length: int,
         validation: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
+        stride: int | None = None,
+        pooling: str = POOL,
     ) -> None:
         super().__init__(model)
         self.normaliser, self.loss, self.length, self.validation = normaliser, loss, length, validation
+        self.stride, self.pooling = stride or max(1, length // 2), pooling
 
     def loss_and_metrics(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """Returns the loss of a batch, and the percent of its labels that are right at a probability of 0.5."""
@@ -52,7 +57,7 @@ class EcgLearner(Learner):
     def validate(self) -> tuple[float, dict[str, float]]:
         """Returns the mean loss over the validation records, and it with their macro AUROC.
 
-        The loss of a record is the mean over its windows; its probabilities are the largest over them, as at test. The
+        The loss of a record is the mean over its windows; its probabilities are pooled as at test. The
         AUROC is of the classes that have both kinds of records.
 
         Raises:
@@ -65,11 +70,10 @@ class EcgLearner(Learner):
             )
         signals, labels = self.validation
         device = next(self.model.parameters()).device
-        stride = max(1, self.length // 2)
-        counts = window_counts(signals, self.length, stride)
+        counts = window_counts(signals, self.length, self.stride)
         parts = [
             self.model(self.normaliser(torch.from_numpy(windows).to(device))).float()
-            for windows in batches(signals, self.length, stride, BATCH)
+            for windows in batches(signals, self.length, self.stride, BATCH)
         ]
         logits = torch.cat(parts)
         targets = torch.from_numpy(np.repeat(labels, counts, axis=0)).to(logits)
@@ -79,7 +83,7 @@ class EcgLearner(Learner):
             for pair in zip(logits.split(counts.tolist()), targets.split(counts.tolist()), strict=True)
         ]
         loss = float(np.mean(losses))
-        probabilities = pool(logits.sigmoid().cpu().numpy(), counts, "max")
+        probabilities = pool(logits.sigmoid().cpu().numpy(), counts, self.pooling)
         areas = auroc(labels, probabilities)
         known = areas[~np.isnan(areas)]
         return loss, {"loss": loss} | ({"macro_auroc": float(known.mean())} if len(known) else {})

@@ -39,12 +39,18 @@ class DataNormaliser(nn.Module):
 
 
 class RecordNormaliser(DataNormaliser):
-    """Scales each window by the mean and deviation of all samples of its leads; leads of zeros stay zeros."""
+    """Scales each window by the mean and deviation of all samples of its leads.
+
+    Leads of zeros do not count and stay zeros, as do the zeros that follow a short record.
+    """
 
     def forward(self, signal: Tensor) -> Tensor:
         """Maps windows ``(B, leads, L)`` in mV to the same shape without unit."""
-        there = (signal != 0).any(2, keepdim=True).to(signal.dtype)
-        count = (there.sum(1, keepdim=True) * signal.shape[2]).clamp(min=1)
+        sounding = signal != 0
+        place = torch.arange(1, signal.shape[2] + 1, device=signal.device)
+        end = (sounding.any(1, keepdim=True) * place).amax(2, keepdim=True)
+        there = (sounding.any(2, keepdim=True) & (place <= end)).to(signal.dtype)
+        count = there.sum((1, 2), keepdim=True).clamp(min=1)
         mean = signal.sum((1, 2), keepdim=True) / count
         centred = (signal - mean) * there
         deviation = ((centred**2).sum((1, 2), keepdim=True) / count).sqrt()

@@ -43,6 +43,7 @@ def draw_page(
     saliency: np.ndarray | None = None,
     present: np.ndarray | None = None,
     *,
+    derived: Sequence[str] = (),
     explained: str = "",
     synthetic: bool = False,
     start: float = 0.0,
@@ -62,6 +63,7 @@ def draw_page(
         saliency: ``(any,)`` over the whole time of the signal, of which what is above 0 is shown; see
             :func:`tasks.ecg.saliency.occlusion`.
         present: ``(leads,)`` bool: others are said to be missing.
+        derived: Leads that were not measured, which their names say.
         explained: Class that the saliency is of.
         synthetic: The record is made, which the page says.
         start: First moment that is shown, s.
@@ -72,6 +74,7 @@ def draw_page(
     part = signal[:, first : first + round(shown * rate)]
     part = part - np.median(part, axis=1, keepdims=True)
     there = np.ones(len(leads), bool) if present is None else present
+    names = [f"{name} (derived)" if name in derived else name for name in leads]
     figure = Figure(figsize=(WIDTH / 25.4, HEIGHT / 25.4), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -81,7 +84,7 @@ def draw_page(
     strip = _rhythm_lead(leads, there) if columns > 1 else None
     zeros = _zero_lines(rows + (strip is not None))
     seconds = min(COLUMN if columns > 1 else SECONDS, shown)
-    for i, name in enumerate(leads):
+    for i, name in enumerate(names):
         column, row = divmod(i, rows)
         begin = max(shown - seconds, 0) * column / max(columns - 1, 1)
         x = START + column * COLUMN * SPEED
@@ -92,7 +95,7 @@ def draw_page(
         if column:
             axes.plot([x, x], [zeros[row] - 3, zeros[row] + 3], color=INK, lw=0.6)
     if strip is not None:
-        _draw_lead(axes, part[strip], rate, (0, shown), (START, zeros[-1]), leads[strip], "", True)
+        _draw_lead(axes, part[strip], rate, (0, shown), (START, zeros[-1]), names[strip], "", True)
     for zero in zeros:
         _draw_pulse(axes, zero)
     _draw_time(axes, start, shown)
@@ -154,7 +157,7 @@ def _draw_lead(
         return
     axes.text(x + 1.5, zero + 11, name, weight="bold", **text)
     if moment:
-        axes.text(x + 9.5, zero + 11, moment, **text | {"fontsize": 6})
+        axes.text(x + max(9.5, 2 * len(name)), zero + 11, moment, **text | {"fontsize": 6})
     first, last = (round(t * rate) for t in between)
     values = samples[first : last + 1]
     (line,) = axes.plot(

@@ -28,7 +28,6 @@ def print_page(
     record: Record,
     signal: np.ndarray,
     values: np.ndarray,
-    notes: str,
     config: EcgPredictConfig,
     path: Path,
 ) -> None:
@@ -36,10 +35,9 @@ def print_page(
 
     Args:
         classifier: The model.
-        record: As in its file: what is drawn has its sampling rate.
+        record: As in its file: what is drawn has its sampling rate; its notes stand below the findings.
         signal: ``(leads, samples)`` in mV, as :meth:`Classifier.prepare` returns it.
         values: Probabilities ``(C,)``.
-        notes: What was repaired or is missing.
         config: Options of ``predict``.
         path: File to write, .png or .pdf.
 
@@ -58,15 +56,21 @@ def print_page(
         listed
         or f"no finding over its threshold; most probable: {classifier.classes[index]} {values[index]:.2f}"
     )
-    said = ["The model was trained on synthetic records.", notes] if classifier.synthetic else [notes]
+    said = ["the model was trained on synthetic records"] if classifier.synthetic else []
+    derived = [
+        lead
+        for lead, there in zip(classifier.leads, present, strict=True)
+        if there and lead not in record.leads
+    ]
     figure = draw_page(
         printed,
         record.rate,
         classifier.leads,
         record.name,
-        f"{text}\n{' '.join(said)}",
+        f"{text}\n{'; '.join([*said, *record.notes])}",
         strip,
         present,
+        derived=derived,
         explained=classifier.classes[index],
         synthetic=any("synthetic" in line.lower() for line in record.comments),
         start=start,

@@ -13,9 +13,13 @@ from core.export import check_outputs, check_packages, write_program
 from tasks.ecg.classifier import Classifier
 
 HOW_TO_FEED = (
-    "Bring the record to sampling_rate, and its leads into the order of leads, with zeros for one that is missing. Cut "
-    "it into windows of samples, stride apart, the last one at the end; zeros follow a shorter record. The probability "
-    "of a class is the maximum or mean over the windows, as pool says; it is a finding from its threshold on."
+    "Bring the record's leads in mV into the order of leads. Where missing_leads is derive, a missing limb lead "
+    "follows from I and II (III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2); any other is "
+    "zeros. If centre is true, subtract each lead's median over the record. Then filter at the record's own rate, "
+    "forward and backward: Butterworth filters of second order with the corners highpass and lowpass, a notch of "
+    "quality 30 at notch, in Hz; 0 is off. Then resample to sampling_rate. Cut the record into windows of samples, "
+    "stride apart, the last one at the end; zeros follow a shorter record. The probability of a class is the maximum "
+    "or mean over the windows, as pool says; it is a finding from its threshold on."
 )
 
 
@@ -66,6 +70,8 @@ def export_classifier(classifier: Classifier, folder: Path, format: str, task: s
         "samples": str(classifier.length),
         "stride": str(classifier.stride()),
         "pool": str(window.pool),
+        "missing_leads": classifier.config.missing_leads,
+        "centre": json.dumps(classifier.config.centre),
         "filters": json.dumps({k: getattr(classifier.config, k) for k in ("highpass", "lowpass", "notch")}),
         "input": f"signal (batch, {shape[1]}, {shape[2]}) in mV at {classifier.rate} Hz",
         "output": "probabilities (batch, classes)",

@@ -37,21 +37,24 @@ class EcgSamples:
             crops are mixed (mixup, arXiv:1710.09412); ``ids``, the name of the record.
         """
         record = int(self.records[index])
-        signal, labels, present = self._crop(record, rng)
+        signal, labels, present, length = self._crop(record, rng)
         if self.config.mixup and rng.random() < self.config.mixup:
             other = int(self.records[int(rng.integers(len(self.records)))])
-            more, more_labels, more_present = self._crop(other, rng)
+            more, more_labels, more_present, more_length = self._crop(other, rng)
             weight = np.float32(rng.uniform())
             signal = weight * signal + (1 - weight) * more
             labels = weight * labels + (1 - weight) * more_labels
-            present = present | more_present
-        signal = augment(signal, present, self.config, self.data.rate, rng)
+            present, length = present | more_present, max(length, more_length)
+        # What follows a short record stays zeros, as it is at test.
+        signal[:, :length] = augment(signal[:, :length], present, self.config, self.data.rate, rng)
         return {
             "signal": torch.from_numpy(signal),
             "labels": torch.from_numpy(labels),
             "ids": self.data.names[record],
         }
 
-    def _crop(self, record: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _crop(self, record: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         labels = self.data.labels[record].astype(np.float32)
-        return crop(self.data.signals[record], self.length, rng), labels, self.data.present[record]
+        signal = self.data.signals[record]
+        length = min(signal.shape[1], self.length)
+        return crop(signal, self.length, rng), labels, self.data.present[record], length

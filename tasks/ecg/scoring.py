@@ -27,15 +27,16 @@ from tasks.ecg.measures import (
     sensitivity,
     specificity,
 )
-from tasks.ecg.thresholds import choose_thresholds
+from tasks.ecg.thresholds import FEW, choose_thresholds
+from tasks.ecg.unseen import network_notes, own_networks, same_folds
 
 if TYPE_CHECKING:
     from tasks.ecg.classifier import Classifier
 
+HEADLINES = {"macro AUROC": "macro_auroc", "AUPRC": "macro_auprc", "F": "macro_f", "challenge": "challenge"}
+"""Means over the classes that are said in words, with their intervals."""
 CHUNK = 128
 """Records that are handed to the classifier together."""
-FEW = 5
-"""Positive records below which a threshold is called uncertain."""
 
 
 @dataclass
@@ -67,20 +68,28 @@ class Outputs:
 def score_classifier(classifier: Classifier, config: Any, data: EcgData) -> Evaluation:
     """Scores a trained model; its classes are those of the data, in the same order.
 
-    With folds, each fold's network scores the fold's own test records, by thresholds that are chosen on held-out
-    records of all folds but for those tested. All networks together score other data, by the thresholds of the package.
-    See :func:`evaluation` for the metrics.
+    With the folds of the training, each fold's network scores the fold's own test records, by thresholds that are
+    chosen on held-out records of all folds but for those tested. With other folds or other data, each record is scored
+    by the network that has not learned from it, or by all together if none has, by the thresholds of the package. See
+    :func:`evaluation` for the metrics.
     """
     scoring: EcgScoringConfig = config.scoring
-    tests = [_probabilities(classifier, scoring, data, k, fold.test) for k, fold in enumerate(data.folds)]
-    if not _several(classifier, data):
-        thresholds = [np.asarray(classifier.thresholds, float)] * len(data.folds)
-        return evaluation(data, tests, thresholds, scoring)
-    folds = [
-        FoldScores(_probabilities(classifier, scoring, data, k, chosen), test)
-        for k, (chosen, test) in enumerate(zip(held_out(data), tests, strict=True))
-    ]
-    return _evaluate_folds(data, folds, scoring)
+    several = len(classifier.networks) > 1
+    if several and same_folds(classifier.folds, data):
+        folds = [
+            FoldScores(
+                *(_probabilities(classifier, scoring, data, part, fold.name) for part in (chosen, fold.test))
+            )
+            for chosen, fold in zip(held_out(data), data.folds, strict=True)
+        ]
+        return _evaluate_folds(data, folds, scoring)
+    own = own_networks(classifier.folds, data) if several else [None] * data.size
+    tests = [_each_by_its_own(classifier, scoring, data, fold.test, own) for fold in data.folds]
+    thresholds = [np.asarray(classifier.thresholds, float)] * len(data.folds)
+    result = evaluation(data, tests, thresholds, scoring)
+    if several:
+        result.notes += network_notes([own[i] for fold in data.folds for i in fold.test])
+    return result
 
 
 def score_baselines(config: Any, data: EcgData) -> dict[str, Evaluation]:
@@ -109,7 +118,11 @@ def calibrate(classifier: Classifier, scoring: EcgScoringConfig, data: EcgData) 
         data: Its records.
     """
     chosen = held_out(data)
-    parts = [_probabilities(classifier, scoring, data, k, records) for k, records in enumerate(chosen)]
+    several = len(classifier.networks) > 1
+    parts = [
+        _probabilities(classifier, scoring, data, records, fold.name if several else None)
+        for records, fold in zip(chosen, data.folds, strict=True)
+    ]
     labels = data.labels[np.concatenate(chosen)]
     return choose_thresholds(labels, np.concatenate(parts), scoring.threshold)
 
@@ -144,7 +157,11 @@ def evaluation(
     areas = auroc(labels, outputs.probabilities)
     precisions = auprc(labels, outputs.probabilities)
     f = f_measure(labels, found)
-    metrics = {"macro_auroc": macro(areas), "macro_auprc": macro(precisions), "macro_f": macro(f)}
+    metrics = {
+        "macro_auroc": macro(areas),
+        "macro_auprc": macro(precisions),
+        "macro_f": macro(np.where(both_kinds(labels), f, np.nan)),
+    }
     terms = scored.terms(labels, found) if scored else None
     if terms is not None:
         metrics["challenge"] = float(score_of(terms.sum(0)))
@@ -170,7 +187,7 @@ def evaluation(
     for c, name in enumerate(data.classes):
         metrics |= {f"{name}/{measure}": float(values[c]) for measure, values in of_class.items()}
     finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
-    return Evaluation(finite, _rows(data, outputs), outputs, notes)
+    return Evaluation(finite, _rows(data, outputs), outputs, [_headline(finite), *notes])
 
 
 def _evaluate_folds(data: EcgData, folds: Sequence[FoldScores], scoring: EcgScoringConfig) -> Evaluation:
@@ -184,22 +201,40 @@ def _evaluate_folds(data: EcgData, folds: Sequence[FoldScores], scoring: EcgScor
     return evaluation(data, [fold.test for fold in folds], thresholds, scoring)
 
 
-def _several(classifier: Classifier, data: EcgData) -> bool:
-    """Whether each fold of the data has a network of its own."""
-    return len(classifier.networks) > 1 and all(fold.name in classifier.networks for fold in data.folds)
+def _each_by_its_own(
+    classifier: Classifier,
+    scoring: EcgScoringConfig,
+    data: EcgData,
+    records: np.ndarray,
+    own: Sequence[str | None],
+) -> np.ndarray:
+    """Returns probabilities ``(M, C)`` of records, each of the network that ``own`` names."""
+    values = np.zeros((len(records), len(data.classes)))
+    for network in dict.fromkeys(own[i] for i in records):
+        mine = np.array([own[i] == network for i in records])
+        values[mine] = _probabilities(classifier, scoring, data, records[mine], network)
+    return values
 
 
 def _probabilities(
-    classifier: Classifier, scoring: EcgScoringConfig, data: EcgData, fold: int, records: np.ndarray
+    classifier: Classifier, scoring: EcgScoringConfig, data: EcgData, records: np.ndarray, network: str | None
 ) -> np.ndarray:
-    name = data.folds[fold].name
-    asked = name if _several(classifier, data) else None
     parts = [np.zeros((0, len(data.classes)))]
     starts = range(0, len(records), CHUNK)
-    for start in track(starts, f"scoring {name}", transient=True):
+    for start in track(starts, f"scoring {network or 'records'}", transient=True):
         signals = [data.signals[i] for i in records[start : start + CHUNK]]
-        parts.append(classifier.probabilities(signals, fold=asked, window=scoring))
+        parts.append(classifier.probabilities(signals, fold=network, window=scoring))
     return np.concatenate(parts)
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    parts = []
+    for name, metric in HEADLINES.items():
+        if metric in metrics:
+            limits = [metrics.get(f"{metric}_{end}", np.nan) for end in ("low", "high")]
+            spread = "" if np.isnan(limits).any() else " (95 % {:.3f} to {:.3f})".format(*limits)
+            parts.append(f"{name} {metrics[metric]:.3f}{spread}")
+    return ", ".join(parts) or "no class has positive and negative test records"
 
 
 def _notes(data: EcgData, outputs: Outputs, scored: ChallengeScoring | None) -> list[str]:
@@ -215,12 +250,16 @@ def _notes(data: EcgData, outputs: Outputs, scored: ChallengeScoring | None) -> 
     counts = data.labels[np.unique(np.concatenate(chosen))].sum(0)
     if len(chosen[0]) and (counts < FEW).any():
         few = [name for name, count in zip(data.classes, counts, strict=True) if count < FEW]
-        notes.append(f"thresholds of {', '.join(few)} rest on fewer than {FEW} positive records")
+        notes.append(
+            f"thresholds of {', '.join(few)} rest on fewer than {FEW} positive records: as many are found there as are"
+            " positive"
+        )
     if scored and len(scored.columns) < len(CHALLENGE_CLASSES):
         notes.append(
             f"challenge counts {len(scored.columns)} of the {len(CHALLENGE_CLASSES)} scored classes: it cannot be"
             " compared with published ones"
         )
+    notes.append("research software: not a medical device")
     return notes
 
 

@@ -21,16 +21,17 @@ from core.registry import nearest
 from core.track.folder import write_atomic
 from tasks.ecg.classifier import Classifier
 from tasks.ecg.config import LEADS, EcgPredictConfig, Pool, WindowConfig
+from tasks.ecg.data.listing import Tally
 from tasks.ecg.data.records import Record, find_records, read_record
+from tasks.ecg.data.table import TABLES
 from tasks.ecg.printing import found_classes, print_page
+from tasks.ecg.remarks import remarks
 
 COLUMN = "record"
 FOUND = ("file", "findings", "notes")
 """Columns before those of the classes."""
-TABLES = ("labels.csv", "ptbxl_database.csv", "scp_statements.csv", "ludb.csv", "REFERENCE.csv")
-"""Tables that may lie among the records of a data set."""
 SHOWN = 20
-"""Rows of the table on the console."""
+"""Rows of the table on the console, and notes below it."""
 EXAMPLE = {"I": 0.6, "II": 1.0, "III": 0.4, "aVR": -0.8, "aVL": 0.1, "aVF": 0.7}
 """Heights of the example's limb leads, mV, which follow from each other as those of a heart do."""
 NOTE = "Research software: not a medical device."
@@ -63,6 +64,7 @@ def predict_files(classifier: Classifier, config: EcgPredictConfig) -> list[str]
     pages = page_names(files, source)
     rows: list[dict[str, Any]] = []
     failures = []
+    noted = Tally()
     console = make_console()
     # A bar that is not shown would still end with an empty line.
     hidden = len(files) == 1 or not console.is_terminal
@@ -79,13 +81,15 @@ def predict_files(classifier: Classifier, config: EcgPredictConfig) -> list[str]
             continue
         label = path.relative_to(source).as_posix() if source.is_dir() else path.name
         rows.append({"file": label, **row})
+        for note in record.notes:
+            noted.add(label, note)
         if config.page != "none":
             page = target.parent / f"{name}.{config.page}"
             values = np.array(list(row.values())[len(FOUND) - 1 :])
-            print_page(classifier, record, signal, values, row["notes"], config, page)
+            print_page(classifier, record, signal, values, config, page)
     if rows:
         _write_table(pd.DataFrame(rows), target)
-        _show(classifier, rows, target, config)
+        _show(classifier, rows, noted.notes(), target, config)
     return failures
 
 
@@ -128,15 +132,20 @@ def page_names(files: list[Path], source: Path) -> list[str]:
 def _classify(
     classifier: Classifier, record: Record, window: WindowConfig | None, threshold: float | None
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Returns findings, notes and probabilities, and the signal ``(leads, samples)`` that the networks saw."""
-    signal, _ = classifier.prepare(record)
+    """Returns findings, notes and probabilities, and the signal ``(leads, samples)`` that the networks saw.
+
+    What was derived, and how the record is unlike those of the training, is added to its notes.
+    """
+    signal, present = classifier.prepare(record)
+    new = remarks(classifier, signal, present, window)
+    record.notes = [*dict.fromkeys([*record.notes, *new])]
     values = classifier.probabilities([signal], window=window)[0].astype(np.float64).round(6)
     found = found_classes(classifier, values, threshold)
     # A class may have the name of one of the first columns.
     columns = [f"{name} (class)" if name in FOUND else name for name in classifier.classes]
     row = {
         "findings": ";".join(classifier.classes[i] for i in found),
-        "notes": ";".join(dict.fromkeys(record.notes)),
+        "notes": ";".join(record.notes),
         **dict(zip(columns, values.tolist(), strict=True)),
     }
     return row, signal
@@ -150,7 +159,13 @@ def _write_table(frame: pd.DataFrame, target: Path) -> None:
         raise ConfigError(f"--output {target} cannot be written: {error.strerror}") from None
 
 
-def _show(classifier: Classifier, rows: list[dict[str, Any]], target: Path, config: EcgPredictConfig) -> None:
+def _show(
+    classifier: Classifier,
+    rows: list[dict[str, Any]],
+    notes: list[str],
+    target: Path,
+    config: EcgPredictConfig,
+) -> None:
     console = make_console()
     table = Table()
     for name in ("file", "findings", "most probable"):
@@ -165,6 +180,14 @@ def _show(classifier: Classifier, rows: list[dict[str, Any]], target: Path, conf
             Text(f"{classifier.classes[best]} {values[best]:.3f}"),
         )
     console.print(table)
+    for note in notes[:SHOWN]:
+        console.print(f"note       {note}", markup=False, soft_wrap=True)
+    if len(notes) > SHOWN:
+        console.print(
+            f"note       {len(notes) - SHOWN} more kinds of notes are in {target}",
+            markup=False,
+            soft_wrap=True,
+        )
     more = f", of which {SHOWN} are shown" if len(rows) > SHOWN else ""
     count = f"{len(rows)} record{'s' * (len(rows) != 1)}"
     console.print(f"written    {target}: {count}{more}", markup=False, soft_wrap=True)
@@ -195,9 +218,15 @@ def serve_frame(classifier: Classifier, frame: pd.DataFrame, params: dict[str, A
     if pool is not None and pool not in get_args(Pool):
         raise DataError(f"the parameter pool must be max or mean, not {pool!r}")
     window = WindowConfig(pool=pool)
-    return pd.DataFrame(
-        [_classify(classifier, _parsed(i, text), window, None)[0] for i, text in enumerate(frame[COLUMN])]
-    )
+    return pd.DataFrame([_answer(classifier, i, text, window) for i, text in enumerate(frame[COLUMN])])
+
+
+def _answer(classifier: Classifier, row: int, text: Any, window: WindowConfig) -> dict[str, Any]:
+    record = _parsed(row, text)
+    try:
+        return _classify(classifier, record, window, None)[0]
+    except SkipwayError as error:
+        raise DataError(f"row {row}: {str(error).removeprefix(f'{record.name}: ')}") from None
 
 
 def _parsed(row: int, text: Any) -> Record:

@@ -34,7 +34,7 @@ class Ecg(Task):
     unit = "AUROC"
     trained_for = (
         *("labels", "label_set", "least", "leads", "missing_leads", "rate"),
-        *("highpass", "lowpass", "notch", "table", "units", "input_rate"),
+        *("centre", "highpass", "lowpass", "notch"),
         *("patient", "test_share", "validation_share", "folds"),  # who was held out
     )
     datasets = {  # noqa: RUF012  # ClassVar in the base class
@@ -67,11 +67,13 @@ class Ecg(Task):
 
     def load(self, config: Any) -> EcgData:
         """Reads and checks the records."""
-        from tasks.ecg.checks import check_scoring
+        from tasks.ecg.checks import check_scoring, check_test
         from tasks.ecg.data.load import load_data
 
         check_scoring(config.scoring)
-        return load_data(config.data)
+        data = load_data(config.data)
+        check_test(data)
+        return data
 
     def primary_metric(self, config: Any, data: EcgData) -> str:
         """Area under the ROC curve, the mean over the classes."""

@@ -10,6 +10,8 @@ import numpy as np
 from tasks.ecg.measures import both_kinds, operating_points
 
 Kind = Literal["f1", "f2", "youden"]
+FEW = 5
+"""Positive records below which no threshold is said to be the best."""
 UNDECIDED = 0.5
 """Threshold of a class without positive or without negative records to choose it on."""
 
@@ -17,8 +19,9 @@ UNDECIDED = 0.5
 def choose_thresholds(labels: np.ndarray, probabilities: np.ndarray, kind: Kind) -> np.ndarray:
     """Chooses the threshold of each class that is best on some records.
 
-    It lies halfway between the lowest probability that is found and the next lower one (or 0). Of equally good
-    thresholds the highest is taken.
+    With fewer than 5 positives that would be chance: then as many records are found as are positive. It lies halfway
+    between the lowest probability that is found and the next lower one (or 0). Of equally good thresholds the highest
+    is taken.
 
     Args:
         labels: ``(N, C)`` bool.
@@ -32,7 +35,8 @@ def choose_thresholds(labels: np.ndarray, probabilities: np.ndarray, kind: Kind)
     thresholds = np.full(labels.shape[1], UNDECIDED)
     for c in np.flatnonzero(both_kinds(labels)):
         hits, found, scores = operating_points(labels[:, c], probabilities[:, c].astype(float))
-        best = int(np.argmax(GAINS[kind](hits, found)))
+        gain = GAINS[kind](hits, found) if hits[-1] >= FEW else -np.abs(found - hits[-1])
+        best = int(np.argmax(gain))
         thresholds[c] = (scores[best] + np.append(scores, 0.0)[best + 1]) / 2
     return thresholds
 

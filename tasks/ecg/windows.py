@@ -6,6 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tasks.ecg.config import Pool
+
+POOL: Pool = "max"
+"""How the probabilities of windows become one where nothing is asked for."""
+
 
 def stride_of(stride: float | None, length: int, rate: int) -> int:
     """Returns the samples from one window to the next, at least 1; half a window of ``length`` for ``None``.

@@ -28,7 +28,7 @@ _UNIT = re.compile(r"^(?P<lead>.*?)\s*[(\[]\s*(?P<units>[munµμ]?v)\s*[)\]]$", 
 _COUNTERS = ("", "index", "sample", "samples", "n")
 _JITTER = 0.3  # share of a sample's time by which times may be off a regular grid
 _ROUND = 0.0005  # share by which a rate may be off a whole number through times that are rounded
-_REMEDY = "check its unit and the option units"
+_REMEDY = "check its unit, and give it by --units in predict, --data.units elsewhere"
 
 
 def read_csv(path: Path, units: str, rate: float | None) -> RawRecord:
@@ -131,7 +131,11 @@ def _one_number(path: Path, value: np.ndarray) -> float:
 
 def _known(path: Path, rate: float | None, where: str) -> float:
     if rate is None:
-        raise unusable(path, f"does not say its sampling rate; add {where}, or give the option input_rate")
+        raise unusable(
+            path,
+            f"does not say its sampling rate; add {where}, or give it by --input_rate in predict, --data.input_rate "
+            "elsewhere",
+        )
     return rate
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 
 from core.errors import DataError
@@ -49,6 +50,20 @@ def find_label(label: str) -> Label | None:
         if name.lower() == label.lower():
             return Label(name, code)
     return Label(label, label) if label.isdigit() else None
+
+
+@cache
+def class_key(label: str) -> str:
+    """Returns what all names of a class have in common: abbreviation, code and name, in any case."""
+    found = find_label(label.strip())
+    return (found.name if found else label.strip()).lower()
+
+
+def same_class(label: str, among: Collection[str]) -> list[str]:
+    """Returns which labels mean a class: the one of this very name, or else all that are other names of it."""
+    if label in among:
+        return [label]
+    return [other for other in among if class_key(other) == class_key(label)]
 
 
 def labels_of(codes: Sequence[str]) -> list[str]:

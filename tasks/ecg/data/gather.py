@@ -5,8 +5,8 @@ Twelve leads of 10 s at 100 Hz take 48 kB: all of PTB-XL takes 1 GB.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +21,12 @@ from core.data.split import group_of
 from core.errors import DataError
 from tasks.ecg.config import DataConfig
 from tasks.ecg.data import challenge, ptbxl, table
+from tasks.ecg.data.dataset import content_of
 from tasks.ecg.data.listing import Entry, Listing, Tally
 from tasks.ecg.data.prepare import prepare
 from tasks.ecg.data.records import Record, read_record
 from tasks.ecg.data.synthetic import COMMENT
 
-SHORTEST = 1.0
-"""Seconds below which a record is of no use."""
 PROGRESS_FROM = 500
 """Number of records above which a progress bar is worth its line."""
 
@@ -111,8 +110,14 @@ def _layout(folder: Path, config: DataConfig) -> str:
     )
 
 
-def read_pool(folder: Path, config: DataConfig) -> Pool:
+def read_pool(folder: Path, config: DataConfig, tested: bool = False) -> Pool:
     """Reads all records of a folder.
+
+    Args:
+        folder: The folder.
+        config: Layout, leads, filters, and the pattern of the patients.
+        tested: It is a test folder. Its records may be named in another way than those of the training, for which the
+            pattern was made: where it finds nothing, it is not used.
 
     Raises:
         ConfigError: The pattern of the patients is wrong or finds nothing in a name, or a filter does not fit.
@@ -122,6 +127,14 @@ def read_pool(folder: Path, config: DataConfig) -> Pool:
     pool = Pool(listing, notes=list(listing.notes))
     dropped, changed = Tally(), Tally()
     entries = listing.entries
+    if tested and config.patient:
+        unnamed = [entry.name for entry in entries if not _names_patient(config.patient, entry.name)]
+        if unnamed:
+            pool.notes.append(
+                f"--data.patient {config.patient!r} finds nothing in {len(unnamed)} of {len(entries)} names, such as "
+                f"{unnamed[0]}: not used"
+            )
+            config = replace(config, patient=None)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         found = threads.map(_reader(config), entries)
         for entry, result in zip(
@@ -155,9 +168,6 @@ def _reader(config: DataConfig) -> Callable[[Entry], tuple[Record, np.ndarray, n
     def read(entry: Entry) -> tuple[Record, np.ndarray, np.ndarray] | str:
         try:
             record = read_record(entry.file, config.units, config.input_rate)
-            seconds = record.signal.shape[1] / record.rate
-            if seconds < SHORTEST:
-                return f"it lasts {seconds:.2g} s, less than {SHORTEST:g} s"
             signal, present = prepare(record, config)
         except DataError as error:
             return str(error).removeprefix(f"{entry.file}: ").removeprefix(f"{entry.file.stem}: ")
@@ -165,6 +175,13 @@ def _reader(config: DataConfig) -> Callable[[Entry], tuple[Record, np.ndarray, n
         return replace(record, signal=record.signal[:, :0].copy()), signal, present
 
     return read
+
+
+def _names_patient(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return True  # told where it is used
 
 
 def _add(
@@ -178,7 +195,5 @@ def _add(
     pool.present.append(present)
     pool.labels.append(challenge.labels_of(record.codes) if entry.labels is None else entry.labels)
     pool.codes.append(record.codes if entry.labels is None else [])
-    pool.contents.append(
-        hashlib.blake2b(f"{signal.shape}".encode() + signal.tobytes(), digest_size=16).digest()
-    )
+    pool.contents.append(content_of(signal))
     pool.synthetic |= COMMENT in record.comments

@@ -63,15 +63,15 @@ def wanted_leads(names: list[str]) -> list[str]:
         ConfigError: There is none, one is unknown, or one is there twice.
     """
     if not names:
-        raise ConfigError("data.leads names no lead; the twelve are " + ", ".join(LEADS))
+        raise ConfigError("--data.leads names no lead; the twelve are " + ", ".join(LEADS))
     wanted: list[str] = []
     for name in names:
         standard, sign = standard_lead(name)
         if sign < 0 or standard not in (*LEADS, *EXTRA_LEADS):
             known = ", ".join((*LEADS, *EXTRA_LEADS))
-            raise ConfigError(f"data.leads: no lead is called {name!r}; known are {known}")
+            raise ConfigError(f"--data.leads: no lead is called {name!r}; known are {known}")
         if standard in wanted:
-            raise ConfigError(f"data.leads names lead {standard} twice")
+            raise ConfigError(f"--data.leads names lead {standard} twice")
         wanted.append(standard)
     return wanted
 
@@ -81,8 +81,8 @@ def arrange(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Brings the leads of a record into an order. Adds to ``record.notes`` what it derives or doubts.
 
-    With derive, a missing limb lead is the least-squares solution from those limb leads that are there, which is exact
-    if there are two or if they agree.
+    With derive, a missing limb lead follows from I and II, or else is the least-squares solution from those limb leads
+    that are there, which is exact if there are two or if they agree.
 
     Args:
         record: Leads in any order.
@@ -132,9 +132,9 @@ def doubts(record: Record) -> list[str]:
         errors = {other: float(np.std(rows[lead] - row)) for other, row in expected.items()}
         alike = min(errors, key=errors.__getitem__)
         if not _far(-rows[lead], expected[lead]):
-            line += "; it may be inverted"
+            line += ": it may be inverted"
         elif not _far(rows[lead], expected[alike]):
-            line += f"; it may be {alike}"
+            line += f": it may be {alike}"
         found.append(line)
     return found
 
@@ -144,6 +144,9 @@ def _derived(record: Record, absent: list[str], notes: list[str]) -> dict[str, n
     wanted = [lead for lead in absent if lead in LIMB_LEADS]
     if len(rows) < 2 or not wanted:
         return {}
+    # Where both are there, the others are known only to agree with them or to be doubted.
+    if {"I", "II"} <= rows.keys():
+        rows = {lead: rows[lead] for lead in ("I", "II")}
     known = LIMB[[LIMB_LEADS.index(lead) for lead in rows]]
     weights = LIMB[[LIMB_LEADS.index(lead) for lead in wanted]] @ np.linalg.pinv(known)
     notes.append(f"lead {', '.join(wanted)} from {', '.join(rows)}")

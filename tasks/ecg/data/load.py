@@ -14,12 +14,16 @@ import numpy as np
 from core.errors import ConfigError, DataError
 from tasks.ecg.config import DataConfig
 from tasks.ecg.data import synthetic
+from tasks.ecg.data.challenge import class_key, same_class
 from tasks.ecg.data.checks import check_options, drop_twins, rare_notes, unique_names
 from tasks.ecg.data.dataset import EcgData, Fold
 from tasks.ecg.data.gather import Pool, read_pool
 from tasks.ecg.data.leads import wanted_leads
 from tasks.ecg.data.listing import Label
 from tasks.ecg.data.split import split_records
+
+DEALT = 5
+"""Records of a label from which on the split gives each side its share."""
 
 
 def load_data(config: DataConfig) -> EcgData:
@@ -58,13 +62,10 @@ def load_data(config: DataConfig) -> EcgData:
 
 
 def _load(config: DataConfig, name: str) -> EcgData:
-    pools = [read_pool(Path(path), config) for path in (config.path, config.test_path) if path]
+    pools = [read_pool(Path(path), config) for path in (config.path,) if path]
+    pools += [read_pool(Path(path), config, tested=True) for path in (config.test_path,) if path]
     pool = pools[0]
     first = len(pool.entries) if config.path else 0
-    classes = _choose(config, pools, pool.notes)
-    explain = pool.listing.explain
-    if explain:
-        pool.notes += explain([codes for each in pools for codes in each.codes], classes)
     if len(pools) > 1:
         _append(pool, pools[1])
     tested = len(pool.entries) - first
@@ -74,9 +75,15 @@ def _load(config: DataConfig, name: str) -> EcgData:
         raise DataError(
             f"{config.path}: no record is left to learn from; all are those of {config.test_path}"
         )
-    labels = np.array([[label.name in found for label in classes] for found in pool.labels], bool)
+    classes = _choose(config, pool, pool.labels[:first] if config.path else pool.labels)
+    if pool.listing.explain:
+        pool.notes += pool.listing.explain(pool.codes, classes)
+    # Each side has its own names of the classes.
+    labels = np.concatenate(
+        [_positives(side, classes) for side in (pool.labels[:first], pool.labels[first:])]
+    )
     official = [entry.fold for entry in pool.entries]
-    folds, notes = split_records(pool.patients, labels, official, first, config)
+    folds, notes = split_records(pool.patients, _stratifying(pool.labels), official, first, config)
     learned, held = (
         np.unique(np.concatenate([getattr(fold, part) for fold in folds])) for part in ("train", "test")
     )
@@ -84,7 +91,7 @@ def _load(config: DataConfig, name: str) -> EcgData:
     rare = rare_notes(names, labels, learned, held)
     notes = [*pool.notes, *notes, *rare, *_summary(pool, labels, folds)]
     if pool.synthetic:
-        notes.insert(0, "the records are made: they promise nothing about real electrocardiograms")
+        notes.insert(0, "the records are synthetic: they promise nothing about real electrocardiograms")
     return EcgData(
         name=name,
         classes=names,
@@ -110,17 +117,42 @@ def printable(text: str) -> str:
 def _append(pool: Pool, other: Pool) -> None:
     for column in ("entries", "patients", "known", "signals", "present", "labels", "codes", "contents"):
         getattr(pool, column).extend(getattr(other, column))
+    pool.listing.codes = other.listing.codes | pool.listing.codes
     pool.synthetic |= other.synthetic
     pool.notes += [f"{other.listing.folder.name}: {note}" for note in other.notes]
 
 
-def _choose(config: DataConfig, pools: Sequence[Pool], notes: list[str]) -> list[Label]:
-    """Returns the classes: those that are named, or else those with enough positive records."""
-    listing = pools[0].listing
-    counts = Counter(label for found in pools[0].labels for label in found)
-    codes = {key: code for pool in reversed(pools) for key, code in pool.listing.codes.items()}
+def _positives(labels: Sequence[Sequence[str]], classes: Sequence[Label]) -> np.ndarray:
+    """Returns which records are positive for which classes, whatever name of a class the records have."""
+    names = {label for found in labels for label in found}
+    meant = [{*same_class(label.name, names)} for label in classes]
+    rows = [[not each.isdisjoint(found) for each in meant] for found in labels]
+    return np.array(rows, bool).reshape(len(labels), len(classes))
+
+
+def _stratifying(labels: Sequence[Sequence[str]]) -> np.ndarray:
+    """Returns which records have which labels that are frequent enough to be dealt out, ``(records, labels)``.
+
+    Labels that are no classes are among them: the split is the same for all choices of classes.
+    """
+    found = [{class_key(label) for label in each} for each in labels]
+    counts = Counter(key for each in found for key in each)
+    keys = sorted(key for key, count in counts.items() if count >= DEALT)
+    return np.array([[key in each for key in keys] for each in found], bool).reshape(len(labels), len(keys))
+
+
+def _choose(config: DataConfig, pool: Pool, labels: Sequence[Sequence[str]]) -> list[Label]:
+    """Returns the classes: those that are named, or else those with enough positive records.
+
+    Args:
+        config: Names them, or says how many are enough.
+        pool: What was read; a note is added.
+        labels: Of the records that are counted.
+    """
+    listing = pool.listing
+    counts = Counter(label for found in labels for label in found)
     if config.labels:
-        return [_named(label, config, pools[0], counts, codes) for label in _once(config, pools[0])]
+        return _named(config, pool, counts)
     candidates = listing.candidates or sorted(counts)
     chosen = [name for name in candidates if counts[name] >= config.least]
     if not chosen:
@@ -132,37 +164,41 @@ def _choose(config: DataConfig, pools: Sequence[Pool], notes: list[str]) -> list
     few = [f"{name} {counts[name]}" for name in candidates if 0 < counts[name] < config.least]
     if few:
         more = ", ..." if len(few) > 6 else ""
-        notes.append(
+        pool.notes.append(
             f"{len(few)} labels with fewer than {config.least} records are no classes: {', '.join(few[:6])}{more}; "
             "see --data.least"
         )
     find = listing.find
     found = [find(name) if find else None for name in chosen]
-    return [label or Label(name, codes.get(name, "")) for name, label in zip(chosen, found, strict=True)]
+    return [
+        label or Label(name, listing.codes.get(name, "")) for name, label in zip(chosen, found, strict=True)
+    ]
 
 
-def _once(config: DataConfig, pool: Pool) -> list[str]:
-    """Returns the labels that options name, without other names of the same class."""
-    find = pool.listing.find
-    seen: dict[str, str] = {}
+def _named(config: DataConfig, pool: Pool, counts: Counter[str]) -> list[Label]:
+    """Returns the classes of the labels that options name, each once, under the names that these give.
+
+    An abbreviation or a code is written out where the layout has codes.
+    """
+    classes: dict[tuple[str, ...], Label] = {}
     for label in config.labels or []:
-        found = find(label) if find else None
-        seen.setdefault(found.name if found else label, label)
-    return list(seen.values())
-
-
-def _named(label: str, config: DataConfig, pool: Pool, counts: Counter[str], codes: dict[str, str]) -> Label:
-    """Returns the class of a label that an option names."""
-    find = pool.listing.find
-    found = find(label) if find else None
-    if found is None and (label in counts or not config.path):
-        found = Label(label, codes.get(label, ""))
-    if found is None or (config.path and not counts[found.name]):
-        near = difflib.get_close_matches(label, counts, 3, 0) or ["none"]
-        raise ConfigError(
-            f"--data.labels: {config.path} has no records with {label!r}; nearest: {', '.join(near)}"
+        found = pool.listing.find(label) if pool.listing.find else None
+        name = found.name if found else label
+        same = same_class(name, counts)
+        if config.path and not same:
+            near = difflib.get_close_matches(label, counts, 3, 0) or ["none"]
+            raise ConfigError(
+                f"--data.labels: {config.path} has no records with {label!r}; nearest: {', '.join(near)}"
+            )
+        code = (
+            found.code
+            if found
+            else next((pool.listing.codes[n] for n in same if n in pool.listing.codes), "")
         )
-    return found
+        if name.lower() == label.lower():
+            name = label
+        classes.setdefault(tuple(same or [class_key(name)]), Label(name, code))
+    return list(classes.values())
 
 
 def _summary(pool: Pool, labels: np.ndarray, folds: Sequence[Fold]) -> list[str]:

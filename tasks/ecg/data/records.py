@@ -22,10 +22,10 @@ RATES = (10.0, 100_000.0)
 SIZES = (0.01, 50.0)
 """Smallest and largest size of a record, mV: the median over leads of the range that holds 99 % of the samples. A heart
 gives 0.2 to 5 mV on the skin, so that a unit that is wrong by 1000 is always found."""
-GAP = 0.1
-"""Longest gap that is bridged without much ado, s."""
-LOST = 0.5
-"""Share of NaN above which a lead is lost."""
+GAP = 0.2
+"""Longest gap that is always bridged, s: a T wave is as long."""
+LOST = 0.1
+"""Share of a lead in longer gaps above which it counts as missing."""
 
 _FLAT = 1e-6  # mV
 _PATIENT = re.compile(r"^\s*<?(age|sex|dx)>?\s*:\s*(.*?)\s*$", re.IGNORECASE)
@@ -116,6 +116,7 @@ def _finished(path: Path, raw: RawRecord) -> Record:
         raise unusable(path, "holds no samples")
     notes = [*raw.notes]
     rows: dict[str, np.ndarray] = {}
+    bridges: dict[str, list[str]] = {}
     lost, flat = [], []
     for name, values in zip(raw.leads, raw.values, strict=True):
         lead, sign = standard_lead(name)
@@ -123,18 +124,20 @@ def _finished(path: Path, raw: RawRecord) -> Record:
             raise unusable(path, f"has lead {lead} twice ({', '.join(raw.leads)}); rename or remove one")
         if name.strip().upper() in MODIFIED:
             notes.append(f"{name.strip()} taken as {lead}")
-        repaired = _bridged(lead, sign * values, raw.rate, notes)
+        repaired = _bridged(lead, sign * values, raw.rate, bridges)
         if repaired is None:
             lost.append(lead)
         elif np.ptp(repaired) < _FLAT:
             flat.append(lead)
         else:
             rows[lead] = repaired
-    for kind, leads in (("mostly without samples", lost), ("flat", flat)):
+    notes += [f"{_named(leads, raw)}: {text}" for text, leads in bridges.items()]
+    many = f"without samples for more than {100 * LOST:g} % of the time"
+    for kind, leads in ((many, lost), ("flat", flat)):
         if leads:
-            notes.append(f"lead {', '.join(leads)} {kind}: counts as missing")
+            notes.append(f"{_named(leads, raw)} {kind}: counts as missing")
     if not rows:
-        raise unusable(path, "no lead has a signal; all are flat or without samples")
+        raise unusable(path, f"no lead has a signal; all are flat or {many}")
     signal = np.stack(list(rows.values()))
     _check_size(path, signal, raw.remedy)
     record = Record(
@@ -144,16 +147,25 @@ def _finished(path: Path, raw: RawRecord) -> Record:
     return record
 
 
-def _bridged(lead: str, values: np.ndarray, rate: float, notes: list[str]) -> np.ndarray | None:
+def _named(leads: list[str], raw: RawRecord) -> str:
+    return "all leads" if len(leads) == len(raw.leads) > 1 else f"lead {', '.join(leads)}"
+
+
+def _bridged(lead: str, values: np.ndarray, rate: float, bridges: dict[str, list[str]]) -> np.ndarray | None:
+    """Returns a lead without gaps, None if too much is lost; what was done is added to ``bridges``, by its text."""
     known = np.isfinite(values)
     if known.all():
         return values
-    if np.mean(~known) > LOST:
-        return None
     edges = np.diff(np.concatenate([[0], ~known, [0]]).astype(np.int8))
-    longest = (np.flatnonzero(edges < 0) - np.flatnonzero(edges > 0)).max() / rate
-    text = f"lead {lead}: {np.count_nonzero(~known)} lost samples interpolated"
-    notes.append(text if longest <= GAP else f"{text}, in gaps of up to {longest:.2g} s")
+    starts = np.flatnonzero(edges > 0)
+    lengths = np.flatnonzero(edges < 0) - starts
+    if not known.any() or lengths[lengths > GAP * rate].sum() > LOST * len(values):
+        return None
+    longest = int(lengths.argmax())
+    text = f"{lengths[longest] / rate:.2g} s at {starts[longest] / rate:.3g} s without samples"
+    if len(lengths) > 1:
+        text += f", the longest of {len(lengths)} gaps"
+    bridges.setdefault(f"{text}, bridged by a straight line", []).append(lead)
     places = np.arange(len(values))
     return np.interp(places, places[known], values[known])
 

@@ -66,10 +66,10 @@ def filtered(
     for option, corner in (("highpass", highpass), ("lowpass", lowpass), ("notch", notch)):
         if not 0 <= corner < rate / 2:
             raise ConfigError(
-                f"data.{option}: {corner:g} Hz is not in 0 to {rate / 2:g} Hz, half the sampling rate of a record"
+                f"--data.{option} {corner:g} must lie between 0 and {rate / 2:g} Hz, half the sampling rate of a record"
             )
     if 0 < lowpass <= highpass:
-        raise ConfigError(f"data.highpass: {highpass:g} Hz is not below data.lowpass, {lowpass:g} Hz")
+        raise ConfigError(f"--data.highpass {highpass:g} must be below --data.lowpass {lowpass:g}")
     result = signal.astype(np.float64)
     for corner, kind in ((highpass, "highpass"), (lowpass, "lowpass")):
         if corner:

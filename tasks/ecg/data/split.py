@@ -66,13 +66,15 @@ def split_records(
     """Splits records by patient.
 
     With official folds 10 is tested and 9 validated on (with a test folder, 10 is learned from); cross-validation in
-    10 folds takes each as the test once and the one before it for validation. Else the patients with the smallest
-    hashes of their names are tested, so that one patient more moves one at most to the other side, and the validation
-    and the folds of a cross-validation are stratified.
+    10 folds takes each as the test once and the one before it for validation. A patient with records on several sides
+    stays where they are tested, or else validated on; the other records are left out.
+
+    Else the patients with the smallest hashes of their names are tested, so that one patient more moves one at most to
+    the other side, and the validation and the folds of a cross-validation are stratified.
 
     Args:
         patients: Of each record; one never stands on two sides.
-        labels: ``(records, classes)`` bool.
+        labels: ``(records, labels)`` bool, to give each side its share of.
         official: Official fold of each record, 1 to 10, where there is one.
         first: Where the records of a test folder begin; their number if there is none.
         config: Shares and number of folds.
@@ -89,14 +91,11 @@ def split_records(
     whole = len(own) > 0 and all(official[i] is not None for i in own)
     fold_of = np.array([official[i] or 0 for i in own], np.int64)
     notes: list[str] = []
-    if whole:
-        if _parted(patients, fold_of):
-            whole = False
-            notes.append("the official folds part equal records or records of one patient; not used")
-    elif any(official[i] is not None for i in own):
+    if not whole and any(official[i] is not None for i in own):
         notes.append("some records have no official fold; not used")
     if config.folds:
-        return _cross(patients, labels, fold_of if whole and config.folds == FOLDS else None, config), notes
+        folds = _cross(patients, labels, fold_of if whole and config.folds == FOLDS else None, config)
+        return folds, [*notes, *_left_out(folds, len(patients))]
     if len(test):
         tested = np.zeros(len(own), bool)
     elif whole and (fold_of == FOLDS).any() and (fold_of < FOLDS - 1).any():
@@ -114,15 +113,39 @@ def split_records(
                      f"official folds: {FOLDS - 1} is validated on")  # fmt: skip
     else:
         validation = _validation(rest, patients, labels, config.validation_share)
-    fold = Fold("model", np.setdiff1d(rest, validation), validation, test)
+    fold = _apart(Fold("model", np.setdiff1d(rest, validation), validation, own[tested]), patients)
+    fold.test = test
     if len(own) and not len(fold.train):
         raise DataError("no record is left to learn from: all are held out; give records of more patients")
-    return [fold], notes
+    return [fold], [*notes, *_left_out([fold], len(patients))]
 
 
-def _parted(patients: Sequence[str], folds: np.ndarray) -> bool:
-    pairs = {(patient, int(fold)) for patient, fold in zip(patients, folds, strict=False)}
-    return len(pairs) > len({patient for patient, _ in pairs})
+def _apart(fold: Fold, patients: Sequence[str]) -> Fold:
+    """Leaves every patient on one side, as official folds may not: where they are tested, or else validated on."""
+    validation = _without(fold.validation, fold.test, patients)
+    train = _without(fold.train, np.concatenate([fold.test, validation]), patients)
+    return Fold(fold.name, train, validation, fold.test)
+
+
+def _without(records: np.ndarray, others: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+    """Returns the records whose patients have none among others."""
+    owners = {patients[i] for i in others}
+    return np.array([i for i in records if patients[i] not in owners], np.int64)
+
+
+def _left_out(folds: Sequence[Fold], count: int) -> list[str]:
+    """Returns a line on records that stand on no side of some fold."""
+    every = np.arange(count)
+    used = [np.isin(every, np.concatenate([fold.train, fold.validation, fold.test])) for fold in folds]
+    left = count - int(np.all(used, 0).sum())
+    if not left:
+        return []
+    where = " in some fold" if len(folds) > 1 else ""
+    records = "1 record is" if left == 1 else f"{left} records are"
+    return [
+        f"{records} not learned from or validated on{where}: the official folds have the same, or others of the "
+        "patient, on another side"
+    ]
 
 
 def _several(patients: list[str]) -> list[str]:
@@ -153,7 +176,7 @@ def _cross(
             validation = _validation(rest, patients, labels, config.validation_share)
         else:
             validation = everything[part == (k - 1) % count]
-        folds.append(Fold(f"fold{k + 1}", np.setdiff1d(rest, validation), validation, test))
+        folds.append(_apart(Fold(f"fold{k + 1}", np.setdiff1d(rest, validation), validation, test), patients))
     return folds
 
 

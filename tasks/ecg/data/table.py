@@ -7,12 +7,16 @@ from pathlib import Path
 
 from core.errors import DataError
 from tasks.ecg.config import DataConfig
+from tasks.ecg.data.challenge import same_class
 from tasks.ecg.data.listing import Entry, Listing, name_of, read_table
 from tasks.ecg.data.ludb import ludb_labels
+from tasks.ecg.data.ptbxl import DATABASE, STATEMENTS
 from tasks.ecg.data.records import find_records
 
 TABLE = "labels.csv"
 LUDB = "ludb.csv"
+TABLES = (TABLE, DATABASE, STATEMENTS, LUDB, "REFERENCE.csv")
+"""Tables that may lie among records."""
 
 _PATIENT = ("patient", "patient_id")
 _OTHER = ("file", "labels", "age", "sex", *_PATIENT)  # columns that are no classes
@@ -26,7 +30,8 @@ def list_table(folder: Path, config: DataConfig) -> Listing:
         folder: The folder.
         config: Names the CSV file, relative to the folder; by default ``labels.csv``. Columns: ``file``, then either
             ``labels`` with names separated by ``;`` or a column of 0 and 1 for each class. Columns ``patient`` (or
-            ``patient_id``), ``age`` and ``sex`` are no classes.
+            ``patient_id``), ``age`` and ``sex`` are no classes. Where it names the classes, other columns may hold
+            anything; only those of 0 and 1 are labels.
 
     Raises:
         DataError: The table is missing, lacks columns, names a file twice or one that is not there, or holds something
@@ -38,7 +43,8 @@ def list_table(folder: Path, config: DataConfig) -> Listing:
     listed = "labels" in rows[0]
     if not listed and not columns:
         raise DataError(f"{path}: has no labels; add a column labels, or one of 0 and 1 for each class")
-    ignored = [column for column in columns if listed]
+    ignored = [column for column in columns if listed or not _is_label(column, rows, config)]
+    columns = [column for column in columns if column not in ignored]
     patient = next((column for column in _PATIENT if column in rows[0]), None)
     entries: list[Entry] = []
     seen: dict[str, int] = {}
@@ -61,11 +67,14 @@ def list_table(folder: Path, config: DataConfig) -> Listing:
     _keep_apart(entries, list(seen))
     listing = Listing(folder, entries, candidates=None if listed else columns)
     if ignored:
-        listing.notes.append(f"{path.name}: columns beside labels are not used: {', '.join(ignored[:6])}")
-    records = [file for file in find_records(folder) if file != path]
+        listing.notes.append(
+            f"{path.name}: columns that are no labels are not used: {', '.join(ignored[:6])}"
+        )
+    records = [file for file in find_records(folder) if file.name not in TABLES and file != path]
     unlisted = len(records) - len(entries)
     if unlisted > 0:
-        listing.notes.append(f"{unlisted} records under {folder} are not in {path.name} and not used")
+        what = "record under {} is" if unlisted == 1 else "records under {} are"
+        listing.notes.append(f"{unlisted} {what.format(folder)} not in {path.name} and not used")
     return listing
 
 
@@ -95,14 +104,21 @@ def _existing(path: Path) -> Path | None:
     return next((file for file in (path, header) if file.is_file()), None)
 
 
+def _is_label(column: str, rows: list[dict[str, str]], config: DataConfig) -> bool:
+    """Whether a column is a label: all are, unless options name the classes; then others than 0 and 1 may stand."""
+    if not config.labels or any(same_class(label, [column]) for label in config.labels):
+        return True
+    return all(row[column].lower() in _YES + _NO for row in rows)
+
+
 def _is_set(path: Path, number: int, column: str, value: str) -> bool:
     if value.lower() in _YES:
         return True
     if value.lower() in _NO:
         return False
     raise DataError(
-        f"{path}: row {number}, column {column}: {value!r} is neither 0 nor 1; mend it, or remove the column if it "
-        "is no class"
+        f"{path}: row {number}, column {column}: {value!r} is neither 0 nor 1; mend it, or name the "
+        "classes by --data.labels if it is none"
     )
 
 

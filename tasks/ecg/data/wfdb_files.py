@@ -80,7 +80,7 @@ def read_wfdb(header: Path) -> RawRecord:
     signal = record.p_signal
     if _is_normalised(signal):
         signal = signal * (np.asarray(record.adc_gain) / _NORMALISED_GAIN)
-        notes.append("gains that scale each lead to 1 mV replaced by 1000 units/mV")
+        notes.append("header gains are each lead's range (as in LUDB): taken as 1 µV a unit")
     rows, leads, others = [], [], []
     # wfdb reads headers as ASCII, and takes µV for V.
     units = record.units if several else [_units(line) or "mV" for line in fields[1:]]

@@ -1,10 +1,26 @@
-"""Folders of small records for tests of loading."""
+"""Folders of small records, and options of trainings on them that are over in a second."""
 
 import csv
 
 import numpy as np
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+TINY = [
+    "--crop=1.28",
+    "--data.rate=50",
+    "--train.epochs=2",
+    "--train.batch_size=4",
+    "--train.log_every=1",
+    "--train.device=cpu",
+    "--train.tune_allocator=false",
+    "--scoring.bootstrap=20",
+    "--tracking=none",
+]
+SMALL = ["--model=xresnet1d18", "--model.width=4", "--model.layers=[1, 1]"]
+QUICK = ["--train.steps=1", "--scoring.bootstrap=0", "--scoring.baselines=[prevalence]"]
+NAMES = ["sinus rhythm", "AF", "LAD", "left ventricular hypertrophy"]
+MADE = [r"--data.patient=P\d+", f"--data.labels=[{', '.join(NAMES)}]", "--data.test_share=0.4"]
+"""For records of ``write_records``."""
 LIMB = np.array([[1, 0], [0, 1], [-1, 1], [-0.5, -0.5], [1, -0.5], [-0.5, 1]])
 
 
@@ -62,4 +78,16 @@ def ptbxl_folder(folder, records, statements, rates=(100, 500)):
     write_csv(folder / "ptbxl_database.csv", rows)
     header = ["", "description", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass"]
     write_csv(folder / "scp_statements.csv", [header, *statements])
+    return folder
+
+
+def csv_folder(folder, count=12):
+    """Records of 2 s as CSV files with a column of time, two classes in turn, and their labels.csv."""
+    rows = [["file", "patient", "fast", "slow"]]
+    for i in range(count):
+        signal = wave(i)
+        times = np.arange(signal.shape[1]) / 100
+        write_csv(folder / f"{i:02d}.csv", [["time", *LEADS], *np.column_stack([times, signal.T]).round(4)])
+        rows.append([f"{i:02d}.csv", f"p{i}", i % 2, int(i % 3 == 0)])
+    write_csv(folder / "labels.csv", rows)
     return folder

@@ -8,6 +8,7 @@ import numpy as np
 
 from tasks.ecg.config import LEADS, EcgScoringConfig
 from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.unseen import folds_of
 
 CLASSES = ["NSR", "AF", "LBBB", "RAD"]
 CODES = ["426783006", "164889003", "733534002|164909002", "47665007"]
@@ -90,6 +91,7 @@ class Oracle:
         self.classes = data.classes
         self.thresholds = [0.5] * len(data.classes)
         self.networks = {fold.name: None for fold in data.folds} if folds else {"model": None}
+        self.folds = folds_of(data) if folds else {}
         self.asked: list[tuple[str | None, int]] = []
         self.windows: list[object] = []
         self._index = {id(signal): i for i, signal in enumerate(data.signals)}

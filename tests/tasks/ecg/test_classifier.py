@@ -5,7 +5,7 @@ import pytest
 import torch
 from peak_network import CLASSES, RATE, PeakNet, beats, peak_classifier, settings, small_data
 
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from tasks.ecg.classifier import Classifier, classifier_settings
 from tasks.ecg.config import LEADS, DataConfig, EcgConfig, WindowConfig
 from tasks.ecg.data.records import Record
@@ -67,11 +67,22 @@ def test_folds_are_asked_alone_or_averaged_each_with_its_own_scaling():
 def test_classes_in_another_order():
     classifier = peak_classifier(thresholds=[0.1, 0.2, 0.3])
     assert classifier.ordered(CLASSES) is classifier
-    other = classifier.ordered(["never", "unheard", "tall I"])
-    assert other.thresholds == [0.3, 0.5, 0.1] and other.codes == ["", "", "1"]
+    other = classifier.ordered(["never", "Tall I"])
+    assert other.classes == ["never", "Tall I"]
+    assert other.thresholds == [0.3, 0.1] and other.codes == ["", "1"]
     expected = classifier.probabilities([late_peak()])[0]
-    np.testing.assert_allclose(other.probabilities([late_peak()])[0], [expected[2], 0, expected[0]])
+    np.testing.assert_allclose(other.probabilities([late_peak()])[0], [expected[2], expected[0]])
     assert classifier.classes == CLASSES and peak_classifier().thresholds == [0.5] * 3
+    with pytest.raises(
+        ConfigError, match=r"--data.labels: the model does not know 'tall II'; .* mean 'tall I'"
+    ):
+        classifier.ordered(["never", "tall II"])
+
+
+def test_classes_are_known_by_abbreviation_code_and_name():
+    named = settings(classes=["Sinus rhythm", "AF", "713427006"])
+    classifier = Classifier(named, {"model": PeakNet()}, {"thresholds": [0.1, 0.2, 0.3]})
+    assert classifier.ordered(["CRBBB", "sinus rhythm", "164889003"]).thresholds == [0.3, 0.1, 0.2]
 
 
 def test_a_record_is_prepared_as_in_the_training():

@@ -8,7 +8,8 @@ from torch import nn
 
 from core.data.loader import EpochLoader
 from core.errors import ConfigError
-from tasks.ecg.config import AugmentConfig
+from tasks.ecg.build import build_package, build_parts
+from tasks.ecg.config import LEADS, AugmentConfig, EcgConfig, EcgScoringConfig, XResNet18Config
 from tasks.ecg.data.dataset import Fold
 from tasks.ecg.learner import EcgLearner
 from tasks.ecg.losses import MultiLabelLoss
@@ -128,3 +129,48 @@ def test_it_learns_which_lead_is_tall():
     with torch.no_grad():
         after, metrics = subject.validate()
     assert after < 0.3 * before and metrics["macro_auroc"] == 1
+
+
+def test_the_zeros_after_a_short_record_do_not_count():
+    signal = 3 * torch.randn(1, 4, 120, generator=torch.Generator().manual_seed(0)) + 1
+    signal[0, 2] = 0
+    padded = nn.functional.pad(signal, (0, 80))
+    result = make_normaliser("record")(padded)
+    torch.testing.assert_close(result[:, :, :120], make_normaliser("record")(signal))
+    assert not result[:, :, 120:].any()
+
+
+def test_validation_has_the_windows_of_the_scoring():
+    signal = beats((2.0, 0.4), 600)
+    signal[:, 100:] = 0  # a wave in the first window alone
+    other = np.zeros_like(signal)
+    other[0, 100:] = 1.1  # lower, but in most windows
+    labels = np.array([[True, False, False], [False, False, False]])
+    areas = {}
+    for pooling in ("max", "mean"):
+        subject = EcgLearner(
+            PeakNet(), DataNormaliser(), MultiLabelLoss(), 250, ([signal, other], labels), 100, pooling
+        )
+        with torch.no_grad():
+            loss, metrics = subject.validate()
+        areas[pooling] = metrics["macro_auroc"]
+        windows = [
+            torch.from_numpy(x[None, :, s : s + 250])
+            for x in (signal, other)
+            for s in (0, 100, 200, 300, 350)
+        ]
+        targets = torch.from_numpy(np.repeat(labels, 5, 0)).float()
+        expected = nn.functional.binary_cross_entropy_with_logits(PeakNet()(torch.cat(windows)), targets)
+        assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert areas == {"max": 1, "mean": 0}
+
+
+def test_a_trained_network_is_validated_as_it_will_be_scored_and_packed_with_what_it_knows():
+    data = small_data()
+    for scoring, stride, pooling in (({}, 125, "max"), ({"stride": 0.5, "pool": "mean"}, 50, "mean")):
+        config = EcgConfig(model=XResNet18Config(width=4, layers=[1, 1]), scoring=EcgScoringConfig(**scoring))
+        (part,) = build_parts(config, data)
+        assert (part.learner.stride, part.learner.pooling) == (stride, pooling)
+    packaged = build_package(config, data, {"model": part.learner})
+    assert packaged.metadata["records"] == {"always": list(LEADS[:-1]), "seconds": 6.0}
+    assert packaged.config["prepared"]["centre"] is True

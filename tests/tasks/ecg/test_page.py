@@ -141,3 +141,10 @@ def test_files_have_the_true_size(tmp_path):
     save_page(figure, tmp_path / "a.pdf")
     content = (tmp_path / "a.pdf").read_bytes()
     assert b"/MediaBox [ 0 0 841.889" in content and b"CreationDate" not in content
+
+
+def test_a_derived_lead_says_so():
+    figure = page(beats(samples=5000, rate=RATE), derived=["II", "aVF"])
+    said = texts(figure)
+    assert said.count("II (derived)") == 2 and "aVF (derived)" in said and "aVF" not in said and "III" in said
+    assert len(traces(figure)) == 13

@@ -116,3 +116,19 @@ def test_mixed_crops_have_mixed_labels():
         assert sample["labels"].tolist() == pytest.approx([share] * 3, abs=1e-6)
         mixed += 0.01 < share < 0.99
     assert 10 < mixed < 35
+
+
+def test_what_follows_a_short_record_stays_zeros_as_at_test():
+    data = small_data()
+    options = AugmentConfig(scale=0.2, noise=0.05, wander=0.3)
+    for mixup in (0.0, 1.0):
+        samples = EcgSamples(
+            data, replace(data.folds[0], train=np.array([5])), 250, replace(options, mixup=mixup)
+        )
+        signal = samples.draw(0, rng(1))["signal"]
+        assert not signal[:, 180:].any() and signal[:, :180].all()
+    # With a longer record it is mixed, and changed, to the end.
+    samples = EcgSamples(
+        data, replace(data.folds[0], train=np.array([5, 1])), 250, replace(options, mixup=1.0)
+    )
+    assert any(samples.draw(0, rng(i))["signal"][:, 180:].any() for i in range(5))

@@ -57,6 +57,29 @@ def test_intervals_hold_the_value(data):
     assert any("200 drawings of 10 patients" in note for note in result.notes)
 
 
+def test_the_first_note_has_the_means_with_their_intervals(data):
+    result = score_classifier(Oracle(data, noise=6.0), scoring_of(bootstrap=50), data)
+    m = result.metrics
+    area, precision, f, challenge = result.notes[0].split(", ")
+    assert area == (
+        f"macro AUROC {m['macro_auroc']:.3f} (95 % {m['macro_auroc_low']:.3f} to {m['macro_auroc_high']:.3f})"
+    )
+    assert precision.startswith(f"AUPRC {m['macro_auprc']:.3f} (95 % {m['macro_auprc_low']:.3f}")
+    assert f == f"F {m['macro_f']:.3f}" and challenge.startswith(f"challenge {m['challenge']:.3f} (95 %")
+    plain = score_classifier(Oracle(data, noise=6.0), scoring_of(bootstrap=0), data).notes[0]
+    assert plain.startswith(f"macro AUROC {m['macro_auroc']:.3f}, AUPRC ") and "95 %" not in plain
+    assert "research software: not a medical device" in result.notes
+
+
+def test_the_mean_of_f_is_over_classes_of_both_kinds(data):
+    changed = replace(data, labels=data.labels.copy())
+    changed.labels[:, 3] = True
+    classifier = Oracle(changed, noise=3.0)
+    metrics = score_classifier(classifier, scoring_of(bootstrap=0), changed).metrics
+    assert metrics["RAD/f"] > 0.8
+    assert metrics["macro_f"] == pytest.approx(np.mean([metrics[f"{name}/f"] for name in CLASSES[:3]]))
+
+
 def test_rows_say_what_was_found(data):
     classifier = Oracle(data, noise=3.0)
     classifier.thresholds = [0.5, 0.0, 1.1, 0.5]
@@ -79,6 +102,43 @@ def test_each_folds_network_scores_records_that_it_has_not_seen(folds):
     every = [metrics[f"{fold.name}/macro_auroc"] for fold in folds.folds]
     assert metrics["macro_auroc_folds"] == pytest.approx(np.mean(every))
     assert metrics["macro_auroc_std"] == pytest.approx(np.std(every, ddof=1))
+
+
+def test_other_folds_are_scored_by_networks_that_have_not_seen_the_records(folds):
+    home = {int(i): fold.name for fold in folds.folds for i in fold.test}
+    order = np.arange(folds.size)
+    moved = [
+        replace(fold, test=order[k::5], train=np.delete(order, np.s_[k::5]))
+        for k, fold in enumerate(folds.folds)
+    ]
+    classifier = Oracle(folds, folds=True, noise=3.0)
+    classifier.thresholds = [0.1, 0.2, 0.3, 0.4]
+    result = score_classifier(classifier, scoring_of(bootstrap=0), replace(folds, folds=moved))
+    assert len(classifier.asked) == folds.size
+    assert all(name == home[i] for name, i in classifier.asked)
+    assert (result.outputs.thresholds == classifier.thresholds).all()
+    assert any("100 of 100 test records were in the training" in note for note in result.notes)
+    scores = Oracle(folds, noise=3.0).probabilities([folds.signals[i] for i in result.outputs.records])
+    assert np.array_equal(result.outputs.probabilities, scores.astype(float)), "in their order"
+
+
+def test_new_records_are_scored_by_all_networks(folds):
+    classifier = Oracle(folds, folds=True)
+    fold = replace(folds.folds[0], name="model", test=np.arange(100), train=np.zeros(0, int))
+    part = replace(folds, folds=[replace(fold, validation=np.zeros(0, int))], patients=folds.patients.copy())
+    classifier.folds = {
+        name: {"test": marks[:8], "validation": marks[:0]}
+        for name, marks in ((name, each["test"]) for name, each in classifier.folds.items())
+    }
+    result = score_classifier(classifier, scoring_of(bootstrap=0), part)
+    asked = [name for name, _ in classifier.asked]
+    assert len(asked) == 100 and 0 < asked.count(None) < 100
+    assert any("others by the mean of all" in note for note in result.notes)
+    classifier.folds = {"fold1": {"test": [], "validation": []}}
+    result = score_classifier(classifier, scoring_of(bootstrap=0), part)
+    assert any(
+        "on the networks of the folds one by one; their mean is asked" in note for note in result.notes
+    )
 
 
 def test_thresholds_of_a_fold_are_not_chosen_on_its_test_records(folds):

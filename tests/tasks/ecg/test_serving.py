@@ -1,16 +1,20 @@
 """Findings of files and requests."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from peak_network import CLASSES, PeakNet, beats, peak_classifier, settings
+from matplotlib.figure import Figure
+from peak_network import CLASSES, PeakNet, beats, peak_classifier, settings, small_data
 
 from core.errors import ConfigError, DataError
+from tasks.ecg import printing
 from tasks.ecg.classifier import Classifier
-from tasks.ecg.config import LEADS, EcgPredictConfig
+from tasks.ecg.config import LEADS, AugmentConfig, EcgPredictConfig
 from tasks.ecg.printing import explain
+from tasks.ecg.remarks import training_records
 from tasks.ecg.serving import example_request, predict_files, serve_frame
 
 COLUMNS = ["file", "findings", "notes", *CLASSES]
@@ -81,6 +85,52 @@ def test_pages_lie_beside_the_table(folder, tmp_path, capsys):
     assert "5 pages (.png)" in capsys.readouterr().out
     run(peak_classifier(), folder / "a.npz", target, page="pdf", finding="never")
     assert (target.parent / "a.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_what_is_doubtful_stands_on_the_console_and_the_page(folder, tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        printing, "draw_page", lambda *given, **named: drawn.append((given, named)) or Figure()
+    )
+    for name in ("e", "f"):
+        write(folder / f"{name}.npz", leads=[lead for lead in LEADS if lead not in ("aVF", "V6")])
+    classifier = peak_classifier(records={"always": list(LEADS), "seconds": 10.0})
+    target = tmp_path / "out.csv"
+    run(classifier, folder, target, page="png")
+    notes = ["lead aVF from I, II", "no lead V6: zeros", "the model never learned from a record without V6"]
+    table = pd.read_csv(target, keep_default_na=False)
+    assert table["notes"][5] == ";".join(notes) and table["notes"][0] == ""
+    said = capsys.readouterr().out
+    assert f"note       2 records: {notes[2]}, such as e.npz\n" in said
+    assert "note       d.npz: the model never learned from a record without V1, V2, V3, V4, V5, V6\n" in said
+    (given, named) = drawn[5]
+    assert given[4].endswith("\n" + "; ".join(notes)) and named["derived"] == ["aVF"]
+
+
+def test_a_record_of_another_length_is_noted(tmp_path):
+    target = tmp_path / "out.csv"
+
+    def notes_of(samples, **metadata):
+        write(tmp_path / "a.npz", samples=samples)
+        pool = metadata.pop("pool", None)
+        run(peak_classifier(**metadata), tmp_path / "a.npz", target, pool=pool)
+        return pd.read_csv(target, keep_default_na=False)["notes"][0]
+
+    assert notes_of(249) == "shorter than the model's window of 2.5 s: zeros follow"
+    assert notes_of(249, records={"seconds": 2.0}) == "" == notes_of(250) == notes_of(2000)
+    assert notes_of(2001).startswith("lasts 20 s, and records of the training 10 s: the maximum over so many")
+    assert notes_of(2001, pool="mean") == "" == notes_of(6000, records={"seconds": 30.0})
+    with pytest.raises(DataError, match=r"^a: it lasts 0\.5 s, less than 1 s$"):
+        notes_of(50)
+
+
+def test_a_package_knows_the_records_that_it_was_trained_on():
+    data = small_data()
+    expected = {"always": list(LEADS[:-1]), "seconds": 6.0}  # the third record, of the training, has no V6
+    assert training_records(data, AugmentConfig()) == expected
+    assert training_records(data, AugmentConfig(lead_dropout=0.1)) == expected | {"always": []}
+    data.folds = [replace(data.folds[0], train=np.array([0, 1]))]
+    assert training_records(data, AugmentConfig())["always"] == list(LEADS)
 
 
 def test_a_model_of_synthetic_records_says_so(folder, tmp_path, capsys):
@@ -191,6 +241,8 @@ def test_bad_requests():
     assert "npz" not in str(error.value)
     with pytest.raises(DataError, match=r"^row 0: .*holds no samples"):
         ask(record(signal=[[]] * 12))
+    with pytest.raises(DataError, match=r"^row 1: it lasts 0\.5 s, less than 1 s$"):
+        ask(record(), record(signal=beats(TALL, 50).tolist()))
 
 
 def test_the_example_request_can_be_served():

@@ -17,8 +17,8 @@ def gain(kind, labels, found):
 @pytest.mark.parametrize("digits", [1, 6])
 def test_no_other_threshold_is_better(kind, digits):
     rng = np.random.default_rng(1)
-    labels = rng.random((40, 2)) < [0.15, 0.7]
-    probabilities = np.clip(rng.random((40, 2)) * 0.7 + 0.3 * labels, 0, 1).round(digits)
+    labels = rng.random((80, 2)) < [0.15, 0.7]
+    probabilities = np.clip(rng.random((80, 2)) * 0.7 + 0.3 * labels, 0, 1).round(digits)
     for c, threshold in enumerate(choose_thresholds(labels, probabilities, kind)):
         chosen = gain(kind, labels[:, c], probabilities[:, c] >= threshold)
         others = [gain(kind, labels[:, c], probabilities[:, c] >= t) for t in np.unique(probabilities[:, c])]
@@ -26,21 +26,29 @@ def test_no_other_threshold_is_better(kind, digits):
 
 
 def test_a_threshold_lies_between_what_it_separates():
-    labels = np.array([[False], [True], [False], [True]])
-    probabilities = np.array([[0.1], [0.6], [0.2], [0.9]], np.float32)
+    labels = np.array([[False], [True], [False], [True]] * 3)
+    probabilities = np.array([[0.1], [0.6], [0.2], [0.9]] * 3, np.float32)
     assert choose_thresholds(labels, probabilities, "f1") == pytest.approx([0.4])
 
 
+def test_from_few_positives_as_many_records_are_found_as_are_positive():
+    labels = np.array([1, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 1], bool)[:, None]
+    probabilities = np.linspace(0.7, 0.1, 13)[:, None]
+    few, enough = (choose_thresholds(labels[:n], probabilities[:n], "f2")[0] for n in (12, 13))
+    assert few == pytest.approx(0.525), "four of the twelve are found, not the ten that f2 would choose"
+    assert enough == pytest.approx(0.05)
+
+
 def test_f2_finds_more_than_f1():
-    labels = np.array([1, 1, 0, 0, 0, 1, 0, 0], bool)[:, None]
-    probabilities = np.linspace(0.9, 0.2, 8)[:, None]
+    labels = np.array([1, 1, 0, 0, 0, 1, 0, 0] * 2, bool)[:, None]
+    probabilities = np.tile(np.linspace(0.9, 0.2, 8), 2)[:, None]
     f1, f2 = (choose_thresholds(labels, probabilities, kind)[0] for kind in ("f1", "f2"))
     assert f1 == pytest.approx(0.75) and f2 == pytest.approx(0.35)
 
 
 def test_the_lowest_threshold_is_half_of_the_lowest_probability():
-    labels = np.array([[True], [False], [True]])
-    probabilities = np.array([[0.5], [0.4], [0.2]])
+    labels = np.array([[True], [False], [True]] * 3)
+    probabilities = np.array([[0.5], [0.4], [0.2]] * 3)
     assert choose_thresholds(labels, probabilities, "f2") == pytest.approx([0.1])
 
 

@@ -48,8 +48,8 @@ def test_a_csv_file_takes_what_it_does_not_say_from_the_options(tmp_path: Path) 
     record = read_record(path, units="uV", input_rate=250.0)
     assert record.rate == 250
     np.testing.assert_allclose(record.signal, signal, atol=1e-6)
-    fails(path, "does not say its sampling rate", "input_rate", rate=None)
-    fails(path, "mV high", "option units")
+    fails(path, "does not say its sampling rate", "--input_rate in predict, --data.input_rate", rate=None)
+    fails(path, "mV high", "--units in predict, --data.units")
 
 
 def test_gaps_in_a_csv_file_are_bridged(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_gaps_in_a_csv_file_are_bridged(tmp_path: Path) -> None:
     signal[0, 50:55] = np.nan
     record = read_record(write_csv(tmp_path / "rec.csv", "I,II", signal), input_rate=250.0)
     assert np.isfinite(record.signal).all()
-    assert record.notes == ["lead I: 5 lost samples interpolated"]
+    assert record.notes == ["lead I: 0.02 s at 0.2 s without samples, bridged by a straight line"]
 
 
 def test_bad_csv_files_are_one_line_each(tmp_path: Path) -> None:

@@ -96,12 +96,12 @@ def test_limb_leads_that_contradict_each_other_are_noted() -> None:
     rows = twelve()
     inverted = record_of(rows | {"aVR": -rows["aVR"]})
     arrange(inverted, list(LEADS))
-    assert inverted.notes == ["lead aVR does not follow from I and II; it may be inverted"]
+    assert inverted.notes == ["lead aVR does not follow from I and II: it may be inverted"]
     swapped = record_of(rows | {"aVL": rows["aVF"], "aVF": rows["aVL"]})
     arrange(swapped, list(LEADS))
     assert swapped.notes == [
-        "lead aVL does not follow from I and II; it may be aVF",
-        "lead aVF does not follow from I and II; it may be aVL",
+        "lead aVL does not follow from I and II: it may be aVF",
+        "lead aVF does not follow from I and II: it may be aVL",
     ]
     arrange(swapped, list(LEADS))
     assert len(swapped.notes) == 2
@@ -112,3 +112,16 @@ def test_wanted_leads_are_checked() -> None:
     for names, text in (([], "no lead"), (["V11"], "'V11'"), (["II", "MLII"], "twice"), (["-aVR"], "'-aVR'")):
         with pytest.raises(ConfigError, match=text):
             wanted_leads(names)
+
+
+def test_a_lead_that_is_doubted_derives_no_other() -> None:
+    rows = twelve()
+    expected = rows["aVF"]
+    wrong = {lead: row for lead, row in rows.items() if lead != "aVF"} | {"aVR": -rows["aVR"]}
+    record = record_of(wrong)
+    signal, _ = arrange(record, list(LEADS))
+    np.testing.assert_allclose(signal[LEADS.index("aVF")], expected, atol=2e-6)
+    assert record.notes == [
+        "lead aVR does not follow from I and II: it may be inverted",
+        "lead aVF from I, II",
+    ]

@@ -64,7 +64,8 @@ def test_a_table_gives_names_patients_labels_and_signals(tmp_path):
     assert data.patients == [f"p{i // 2}" for i in range(12)] and not data.synthetic
     assert data.present.shape == (12, 12) and data.present.all()
     assert data.leads == list(LEADS) and data.signals[3].dtype == np.float32
-    np.testing.assert_allclose(data.signals[3], wave(3), atol=1e-6)
+    expected = wave(3) - np.median(wave(3), 1, keepdims=True)
+    np.testing.assert_allclose(data.signals[3], expected, atol=1e-6)
 
 
 def test_columns_of_zero_and_one_are_classes_in_their_order(tmp_path):
@@ -96,6 +97,28 @@ def test_a_class_column_holds_nothing_but_zero_and_one(tmp_path):
     table_folder(tmp_path / "t", [["r0.npy", "1"], ["r1.npy", "maybe"]], ("file", "a"))
     with pytest.raises(DataError, match=r"labels.csv: row 2, column a: 'maybe' is neither 0 nor 1"):
         load(tmp_path / "t")
+
+
+def test_other_columns_may_hold_anything_where_the_classes_are_named(tmp_path):
+    header = ("file", "weight", "fast", "slow")
+    table_folder(tmp_path / "t", [[f"r{i}.npy", 60 + i, i % 2, 1 - i % 2] for i in range(8)], header)
+    with pytest.raises(DataError, match=r"column weight: '60' is neither 0 nor 1; .* by --data.labels"):
+        load(tmp_path / "t")
+    data = load(tmp_path / "t", labels=["Fast"])
+    assert data.classes == ["Fast"] and data.labels[:, 0].tolist() == [0, 1] * 4
+    assert "columns that are no labels are not used: weight" in told(data)
+    with pytest.raises(DataError, match=r"column weight: '60' is neither 0 nor 1"):
+        load(tmp_path / "t", labels=["fast", "weight"])
+    with pytest.raises(ConfigError, match=r"no records with 'slwo'; nearest: slow"):
+        load(tmp_path / "t", labels=["slwo"])
+
+
+def test_tables_are_no_records_that_are_not_listed(tmp_path):
+    folder = table_folder(tmp_path / "t", rows(8))
+    write_csv(folder / "l2.csv", [["file", "labels"], *([f"r{i}.npy", "a"] for i in range(8))])
+    assert "not used" not in told(load(folder, table="l2.csv"))
+    np.save(folder / "more.npy", wave(9))
+    assert f"1 record under {folder} is not in l2.csv and not used" in told(load(folder, table="l2.csv"))
 
 
 @pytest.mark.parametrize(
@@ -133,9 +156,51 @@ def test_classes_are_named_by_abbreviation_code_or_name_in_the_order_given(tmp_p
     codes = {f"A{i}": "426783006,164889003,164873001,164884008" for i in range(4)}
     folder = challenge_folder(tmp_path / "ch", codes)
     data = load(folder, labels=["164873001", "NSR", "Atrial Fibrillation", "sinus rhythm", "164884008"])
-    assert data.classes[1:3] == ["sinus rhythm", "atrial fibrillation"] and len(data.classes) == 4
+    assert data.classes[1:3] == ["sinus rhythm", "Atrial Fibrillation"] and len(data.classes) == 4
     assert data.codes == ["164873001", "426783006", "164889003", "164884008"]
     assert data.labels.all()
+
+
+def test_classes_go_by_any_of_their_names_where_the_data_has_none_of_its_own(tmp_path):
+    labels = ("Sinus rhythm", "Atrial fibrillation", "Sinus rhythm;LBBB")
+    folder = table_folder(tmp_path / "t", rows(12, labels))
+    data = load(folder, labels=["sinus rhythm", "AF", "733534002|164909002"])
+    assert data.classes == ["sinus rhythm", "AF", "733534002|164909002"]
+    assert data.labels.sum(0).tolist() == [8, 4, 4]
+    twice = table_folder(tmp_path / "twice", rows(12, ("LBBB", "complete left bundle branch block")))
+    assert load(twice).labels.sum(0).tolist() == [6, 6], "what the data tells apart stays apart"
+    assert load(twice, labels=["LBBB"]).labels.sum(0).tolist() == [6]
+    assert load(twice, labels=["lbbb"]).labels.sum(0).tolist() == [12]
+
+
+def test_a_test_folder_may_have_other_names_of_the_classes(tmp_path):
+    train = table_folder(tmp_path / "t", rows(12, ("Sinus rhythm", "Atrial fibrillation")))
+    codes = {"A1": "426783006", "A2": "164889003,426783006", "A3": "164889003"}
+    for seed, (name, code) in enumerate(codes.items()):
+        wfdb_record(tmp_path / "ch" / name, wave(50 + seed), comments=[f"Dx: {code}"])
+    data = load(train, test_path=str(tmp_path / "ch"))
+    assert data.classes == ["Atrial fibrillation", "Sinus rhythm"]
+    (fold,) = data.folds
+    assert data.labels[fold.test].tolist() == [[False, True], [True, True], [True, False]]
+
+
+def test_the_split_is_the_same_for_all_choices_of_classes(tmp_path):
+    labels = [
+        ";".join(name for k, name in enumerate("abcd") if (i * 7 + k) % (k + 2) == 0) for i in range(40)
+    ]
+    folder = table_folder(tmp_path / "t", [[f"r{i}.npy", f"p{i}", labels[i]] for i in range(40)])
+    whole, part = load(folder, folds=4), load(folder, folds=4, labels=["D"])
+    assert whole.classes == ["a", "b", "c", "d"] and part.classes == ["D"]
+    for one, other in zip(whole.folds, part.folds, strict=True):
+        assert np.array_equal(one.test, other.test) and np.array_equal(one.validation, other.validation)
+
+
+def test_records_that_leave_are_not_counted_for_the_classes(tmp_path):
+    train = table_folder(tmp_path / "train", rows(12, ("a", "a", "b")))
+    test = table_folder(tmp_path / "test", [["x.npy", "q", "a"]])
+    np.save(test / "x.npy", wave(2))  # one of the four with b
+    data = load(train, test_path=str(test), least=4)
+    assert data.classes == ["a"] and "no classes: b 3" in told(data)
 
 
 def test_a_class_without_records_is_refused_with_near_names(tmp_path):
@@ -240,6 +305,17 @@ def test_a_damaged_table_of_ptbxl_is_refused_with_its_row(ptbxl):
         load(ptbxl)
 
 
+def test_two_equal_records_do_not_cost_ptbxl_its_official_folds(ptbxl):
+    for ending in ("hea", "dat"):  # of the first record, in fold 1, and of patient 9, in 10
+        text = (ptbxl / f"records100/00000/00001_lr.{ending}").read_bytes()
+        (ptbxl / f"records100/00000/00019_lr.{ending}").write_bytes(text.replace(b"00001_lr", b"00019_lr"))
+    data = load(ptbxl, label_set="all")
+    (fold,) = data.folds
+    tested = {data.names[i][-8:] for i in fold.test}
+    assert tested == {"00019_lr", "00020_lr"} and len(fold.validation) == 2 and len(fold.train) == 18
+    assert "2 records are not learned from" in told(data) and "10 is tested, 9 validated on" in told(data)
+
+
 def test_bad_records_are_left_out_with_a_line_each_kind(tmp_path):
     folder = table_folder(tmp_path / "t", rows(10))
     np.save(folder / "r0.npy", np.zeros((12, 200)))
@@ -306,6 +382,16 @@ def test_a_pattern_names_the_patient(tmp_path):
     assert load(folder, patient=r"P\d+").patients == [f"P{i // 3}" for i in range(12)]
     with pytest.raises(ConfigError, match=r"--data.patient 'Q' finds nothing in the name P0_0"):
         load(folder, patient="Q")
+
+
+def test_a_pattern_for_other_names_is_not_used_in_a_test_folder(tmp_path):
+    folder = challenge_folder(tmp_path / "ch", dict.fromkeys(("A1", "A2", "P7_1"), "426783006"))
+    options = {"labels": ["NSR"], "patient": r"P\d+"}
+    data = load_data(DataConfig(test_path=str(folder), **options))
+    assert data.patients == ["A1", "A2", "P7_1"]
+    assert r"--data.patient 'P\\d+' finds nothing in 2 of 3 names, such as A1: not used" in told(data)
+    with pytest.raises(ConfigError, match="is not a regular expression"):
+        load_data(DataConfig(test_path=str(folder), labels=["NSR"], patient="("))
 
 
 def test_leads_rate_and_missing_leads_follow_the_options(tmp_path):

@@ -116,25 +116,41 @@ def test_gains_that_scale_each_lead_to_one_are_put_aside(tmp_path: Path) -> None
     header.write_text("\n".join(lines))
     record = read_record(header)
     np.testing.assert_allclose(record.signal, (values - 7.0) / 1000, atol=1e-6)
-    assert record.notes == ["gains that scale each lead to 1 mV replaced by 1000 units/mV"]
+    assert record.notes == ["header gains are each lead's range (as in LUDB): taken as 1 µV a unit"]
 
 
 def test_lost_samples_are_bridged_and_lost_or_flat_leads_left_out(tmp_path: Path) -> None:
     values = beats()
     values[0, 100:110] = -32768
-    values[1, :600] = -32768
+    values[1, :101] = -32768
     values[2] = 5
-    values[3, 300:400] = -32768
+    values[3, [50, 60, *range(800, 900)]] = -32768
+    values[4, 300:400] = values[5, 300:400] = -32768
     record = read_record(write_wfdb(tmp_path, values))
     assert record.leads == [lead for lead in LEADS if lead not in ("II", "III")]
     ends = values[0, [99, 110]] / 1000
     np.testing.assert_allclose(record.signal[0, 99:111], np.linspace(*ends, 12), rtol=1e-5)
     assert record.notes == [
-        "lead I: 10 lost samples interpolated",
-        "lead aVR: 100 lost samples interpolated, in gaps of up to 0.2 s",
-        "lead II mostly without samples: counts as missing",
+        "lead I: 0.02 s at 0.2 s without samples, bridged by a straight line",
+        "lead aVR: 0.2 s at 1.6 s without samples, the longest of 3 gaps, bridged by a straight line",
+        "lead aVL, aVF: 0.2 s at 0.6 s without samples, bridged by a straight line",
+        "lead II without samples for more than 10 % of the time: counts as missing",
         "lead III flat: counts as missing",
     ]
+
+
+def test_a_long_stretch_without_samples_is_no_normal_trace(tmp_path: Path) -> None:
+    values = beats(samples=5000)
+    values[:, 1000:1400] = -32768  # 0.8 s of 10 s
+    record = read_record(write_wfdb(tmp_path, values))
+    assert record.notes == ["all leads: 0.8 s at 2 s without samples, bridged by a straight line"]
+    values[:, 4000:4400] = -32768  # 1.6 s in all
+    fails(
+        write_wfdb(tmp_path, values), "no lead has a signal", "without samples for more than 10 % of the time"
+    )
+    values = beats(samples=5000)
+    values[:, ::2] = -32768  # of short gaps there may be many
+    assert read_record(write_wfdb(tmp_path, values)).leads == list(LEADS)
 
 
 def test_signals_that_are_no_voltage_are_left_out(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from tasks.ecg.config import DataConfig
 from tasks.ecg.data.prepare import prepare
 from tasks.ecg.data.records import Record
@@ -73,10 +75,10 @@ def test_a_constant_becomes_zero_by_a_highpass_and_stays_by_the_others() -> None
 @pytest.mark.parametrize(
     ("corners", "text"),
     [
-        ({"lowpass": 50.0}, "data.lowpass: 50 Hz is not in 0 to 50 Hz"),
+        ({"lowpass": 50.0}, "^--data.lowpass 50 must lie between 0 and 50 Hz"),
         ({"notch": 60.0}, "data.notch"),
         ({"highpass": -1.0}, "data.highpass"),
-        ({"highpass": 30.0, "lowpass": 20.0}, "is not below data.lowpass"),
+        ({"highpass": 30.0, "lowpass": 20.0}, "^--data.highpass 30 must be below --data.lowpass 20$"),
     ],
 )
 def test_impossible_corners_are_refused(corners: dict[str, float], text: str) -> None:
@@ -92,3 +94,23 @@ def test_a_record_is_filtered_at_its_own_rate_before_it_is_resampled() -> None:
     assert present.tolist() == [True, True, False]
     np.testing.assert_allclose(signal[1, 100:-100], sine(5, 100)[0, 100:-100], atol=0.02)
     np.testing.assert_allclose(signal[0, 100:-100], sine(7, 100)[0, 100:-100], atol=0.02)
+
+
+def test_an_electrodes_offset_does_not_matter() -> None:
+    rows = np.concatenate([sine(5, 100), sine(7, 100)]).astype(np.float32)
+    shifted = rows + np.array([[1.5], [-0.7]], np.float32)
+    config = DataConfig(leads=["II", "V1", "V2"], rate=100)
+    (plain, _), (moved, _) = (
+        prepare(Record("rec", signal, 100.0, ["II", "V1"]), config) for signal in (rows, shifted)
+    )
+    np.testing.assert_allclose(moved, plain, atol=1e-6)
+    assert np.abs(np.median(moved, 1)).max() < 1e-6 and not moved[2].any()
+    kept, _ = prepare(Record("rec", shifted, 100.0, ["II", "V1"]), replace(config, centre=False))
+    np.testing.assert_array_equal(kept[:2], shifted)
+    assert shifted[0].mean() > 1.4  # what was read stays
+
+
+def test_a_record_under_a_second_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^rec: it lasts 0\.99 s, less than 1 s$"):
+        prepare(Record("rec", sine(5, 100)[:, :99], 100.0, ["II"]), DataConfig())
+    prepare(Record("rec", sine(5, 100)[:, :100], 100.0, ["II"]), DataConfig())

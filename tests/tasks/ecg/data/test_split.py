@@ -90,13 +90,26 @@ def test_official_folds_with_a_test_folder_leave_the_tenth_to_learn_from():
     assert {9, 19} <= {*fold.train.tolist()} and "official folds: 9 is validated on" in notes
 
 
-def test_official_folds_that_part_a_patient_are_not_used():
+def test_official_folds_that_part_a_patient_stay_without_the_records_that_would_leak():
     labels = np.ones((20, 1), bool)
     official = [i % 10 + 1 for i in range(20)]
-    patients = ["same", "same", *(f"r{i}" for i in range(2, 20))]
+    patients = [f"r{i}" for i in range(20)]
+    patients[0] = patients[8] = patients[9]  # in 1 and 9, and tested
+    patients[1] = patients[18]  # in 2, and validated on
     (fold,), notes = split(patients, labels, official)
-    assert len(owners(patients, fold.test) & owners(patients, fold.train)) == 0
-    assert "the official folds part" in notes[0] and not any("official folds:" in note for note in notes)
+    assert fold.test.tolist() == [9, 19] and fold.validation.tolist() == [18]
+    assert fold.train.tolist() == [*range(2, 8), *range(10, 18)]
+    assert notes[0] == "official folds: 10 is tested, 9 validated on"
+    assert notes[1].startswith("3 records are not learned from or validated on: the official folds")
+    (fold,), _ = split([*patients, "t"], np.ones((21, 1), bool), [*official, None], 20)
+    assert fold.test.tolist() == [20] and fold.validation.tolist() == [8, 18]
+    assert fold.train.tolist() == [*range(2, 8), *range(10, 18), 19], "what is tested is in the other folder"
+    folds, notes = split(patients, labels, official, folds=10)
+    assert [fold.test.tolist() for fold in folds] == [[k, k + 10] for k in range(10)]
+    for fold in folds:
+        sides = [owners(patients, part) for part in (fold.train, fold.validation, fold.test)]
+        assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert "records are not learned from or validated on in some fold" in notes[0]
 
 
 def test_no_validation_share_is_no_validation(cohort):

@@ -170,7 +170,7 @@ def test_the_default_data_are_made_and_say_so(monkeypatch):
     monkeypatch.setattr(synthetic, "write_records", lambda folder: write(folder, 0, 80))
     data = load_data(DataConfig(least=1))
     assert data.synthetic and data.name == "synthetic" and data.size == 80
-    assert data.notes[0].startswith("the records are made")
+    assert data.notes[0].startswith("the records are synthetic")
     assert len(data.classes) == 11 and "left ventricular hypertrophy" in data.classes
     assert data.signals[0].shape == (12, 1000) and data.present.all()
     assert (data.labels[:, :4].sum(1) == 1).all()
