@@ -137,7 +137,7 @@ def test_help_and_wrong_arguments_import_nothing_heavy(run_python):
     assert "Did you mean '--train.lr'?" in lrr[2]
     assert "Did you mean 'forecasting'?" in task[2]
     assert "--seeds takes the number of seeds" in seeds[2]
-    assert "--task is missing; there is: denoising, detection, forecasting" in missing[2]
+    assert "--task is missing; there is: csi, denoising, detection, ecg, forecasting" in missing[2]
 
 
 def test_options_are_taken_in_both_forms_and_the_rest_is_left():
