@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from core.commands.results import make_console
+from core.data.tally import Tally
 from core.errors import ConfigError, DataError, SkipwayError
 from core.files import make_folder
 from core.registry import nearest
 from core.track.folder import write_atomic
 from tasks.ecg.classifier import Classifier
 from tasks.ecg.config import LEADS, EcgPredictConfig, Pool, WindowConfig
-from tasks.ecg.data.listing import Tally
 from tasks.ecg.data.records import Record, find_records, read_record
 from tasks.ecg.data.table import TABLES
 from tasks.ecg.printing import found_classes, print_page
@@ -64,7 +64,7 @@ def predict_files(classifier: Classifier, config: EcgPredictConfig) -> list[str]
     pages = page_names(files, source)
     rows: list[dict[str, Any]] = []
     failures = []
-    noted = Tally()
+    noted = Tally("records")
     console = make_console()
     # A bar that is not shown would still end with an empty line.
     hidden = len(files) == 1 or not console.is_terminal

@@ -58,7 +58,7 @@ class ChannelSampler:
         """Draws :data:`BATCH` samples; the same ones for the same seed.
 
         Each sample has mean power 1 over antennas, reports and all subcarriers of uplink, gap and downlink. (The
-        authors' mean is over all symbols; a sample differs from theirs by a factor, up to 5 % off 1.)
+        authors' mean is over all symbols; a sample differs from theirs by a factor, up to 6 % off 1.)
 
         Returns:
             Uplink, complex64 ``(samples, antennas, history + horizon, subcarriers)``, and the downlink of the

@@ -18,11 +18,12 @@ from rich.console import Console
 from rich.progress import track
 
 from core.data.split import group_of
+from core.data.tally import Tally
 from core.errors import DataError
 from tasks.ecg.config import DataConfig
 from tasks.ecg.data import challenge, ptbxl, table
 from tasks.ecg.data.dataset import content_of
-from tasks.ecg.data.listing import Entry, Listing, Tally
+from tasks.ecg.data.listing import Entry, Listing
 from tasks.ecg.data.prepare import prepare
 from tasks.ecg.data.records import Record, read_record
 from tasks.ecg.data.synthetic import COMMENT
@@ -125,7 +126,7 @@ def read_pool(folder: Path, config: DataConfig, tested: bool = False) -> Pool:
     """
     listing = list_records(folder, config)
     pool = Pool(listing, notes=list(listing.notes))
-    dropped, changed = Tally(), Tally()
+    dropped, changed = Tally("records"), Tally("records")
     entries = listing.entries
     if tested and config.patient:
         unnamed = [entry.name for entry in entries if not _names_patient(config.patient, entry.name)]

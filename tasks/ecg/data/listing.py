@@ -67,31 +67,6 @@ class Listing:
     notes: list[str] = field(default_factory=list)
 
 
-class Tally:
-    """Counts remarks on records, so that a thousand equal ones become one line with an example."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, tuple[str, str]] = {}
-
-    def add(self, name: str, remark: str) -> None:
-        """Counts a remark; remarks that differ in numbers alone are the same."""
-        kind = re.sub(r"\d[\d.,]*", "#", remark)
-        self._counts[kind] += 1
-        self._first.setdefault(kind, (name, remark))
-
-    def notes(self, what: str = "") -> list[str]:
-        """Returns a line for each kind of remark; ``what`` comes before it, as in ``left out: ``."""
-        lines = []
-        for kind, count in self._counts.items():
-            name, remark = self._first[kind]
-            if count == 1:
-                lines.append(f"{name}: {what}{remark}")
-            else:
-                lines.append(f"{count} records: {what}{remark}, such as {name}")
-        return lines
-
-
 def name_of(file: str) -> str:
     """Returns a record's name: its path with ``/`` and without the ending."""
     return re.sub(r"\.(hea|dat|mat|csv|npy|npz)$", "", file.replace("\\", "/"), flags=re.IGNORECASE)

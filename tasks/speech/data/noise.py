@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.tally import Tally
 from core.errors import DataError
 from tasks.speech.config import SILENCE
 from tasks.speech.data.audio import printable, read_recording
 from tasks.speech.data.folders import list_audio
 from tasks.speech.data.layout import coloured
-from tasks.speech.data.pool import Tally, to_int16
+from tasks.speech.data.pool import to_int16
 from tasks.speech.data.splits import VALIDATION
 
 TRAINED = 0.8

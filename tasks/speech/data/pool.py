@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from core.data.split import group_of
+from core.data.tally import Tally
 from core.errors import DataError
 from tasks.speech.config import DataConfig
 from tasks.speech.data.audio import fit, printable, read_recording
@@ -60,30 +59,6 @@ class Pool:
     def keys(self) -> list[str]:
         """What lists call each recording."""
         return [key_of(name, word) for name, word in zip(self.names, self.words, strict=True)]
-
-
-class Tally:
-    """Counts remarks on files, so that a thousand equal ones become one line with an example."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._first: dict[str, tuple[str, str]] = {}
-
-    def add(self, name: str, remark: str) -> None:
-        """Counts a remark; remarks that differ in numbers alone are the same."""
-        kind = re.sub(r"\d[\d.,]*", "#", remark)
-        self._counts[kind] += 1
-        self._first.setdefault(kind, (name, remark))
-
-    def notes(self, what: str = "") -> list[str]:
-        """Returns a line for each kind of remark; ``what`` comes before it, as in ``left out, since it ``."""
-        lines = []
-        for kind, count in self._counts.items():
-            name, remark = self._first[kind]
-            lines.append(
-                f"{name}: {what}{remark}" if count == 1 else f"{count} files: {what}{remark}, such as {name}"
-            )
-        return lines
 
 
 def read_pool(path: str, config: DataConfig) -> Pool:
