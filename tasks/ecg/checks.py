@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from core.errors import ConfigError, DataError
-from tasks.ecg.config import EcgConfig, EcgScoringConfig, WindowConfig
+from tasks.ecg.config import DataConfig, EcgConfig, EcgScoringConfig, WindowConfig
 from tasks.ecg.data.dataset import EcgData
 from tasks.ecg.measures import both_kinds
 
@@ -62,3 +62,23 @@ def check_test(data: EcgData) -> None:
             f"{data.name}: no class has both positive and negative records among the {len(tested)} that are tested; "
             "give more records, or see --data.test_share"
         )
+
+
+def check_prepared(model: DataConfig, given: DataConfig, data: EcgData) -> None:
+    """Raises ``ConfigError`` if records are brought into another form than that of a model's training.
+
+    Args:
+        model: Options of the data that the model was trained with.
+        given: Those of the records.
+        data: The records.
+    """
+    if data.leads != model.leads:
+        raise ConfigError(
+            f"--data.leads {data.leads}: the model was trained with {model.leads}; leave it off"
+        )
+    for option in ("rate", "centre", "highpass", "lowpass", "notch"):
+        known, asked = getattr(model, option), getattr(given, option)
+        if known != asked:
+            raise ConfigError(
+                f"--data.{option} {asked}: the model was trained with {known}; leave the option off"
+            )

@@ -113,8 +113,10 @@ class Ecg(Task):
 
     def evaluate(self, predictor: Classifier, config: Any, data: EcgData) -> Evaluation:
         """Scores the held-out records."""
+        from tasks.ecg.checks import check_prepared
         from tasks.ecg.scoring import score_classifier
 
+        check_prepared(predictor.config, config.data, data)
         return score_classifier(predictor.ordered(data.classes), config, data)
 
     def baselines(self, config: Any, data: EcgData) -> dict[str, Evaluation]:

@@ -188,3 +188,19 @@ def test_wrong_inputs_of_predict_are_one_line(trained, work, capsys, options, sa
     code, _, error = run("predict", ["--model", the_run(trained), "--tracking=none", *options], capsys)
     assert code == wanted and said in error and len(error.strip().splitlines()) == 1
     assert not (work / "findings.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--data.rate=80", "--data.rate 80: the model was trained with 50"),
+        ("--data.leads=[II, I]", "the model was trained with ['I', 'II'"),
+        ("--data.highpass=0.5", "--data.highpass 0.5: the model was trained with 0.0"),
+    ],
+)
+def test_records_are_not_scored_in_another_form_than_that_of_the_training(
+    option, said, trained, work, capsys
+):
+    code, _, error = run("evaluate", [f"--model={the_run(trained)}", "--output=scores", option], capsys)
+    assert code == 2
+    assert said in error
