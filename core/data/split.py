@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from core.errors import ConfigError, DataError
 
 
@@ -23,6 +25,23 @@ class Split:
     train: list[int]
     test: list[int]
     note: str
+
+
+@dataclass
+class Fold:
+    """A way to split samples; without cross-validation there is one, ``model``.
+
+    Attributes:
+        name: Name of the network that is trained on it.
+        train: Positions of the samples to learn from, int64.
+        validation: Of those that thresholds and early stopping are decided on, int64.
+        test: Of the held-out ones, int64.
+    """
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
 
 
 def check_share(share: float) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from rich.progress import track
 
+from core.data.split import Fold
 from core.registry import Registry
-from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.data.dataset import EcgData
 from tasks.ecg.features import record_features
 
 STRENGTH = 0.03

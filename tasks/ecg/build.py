@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.config import to_dict
 from core.data.loader import EpochLoader
+from core.data.split import Fold
 from core.errors import ConfigError
 from core.task import Packaged, Part
 from core.track.package import Package
@@ -17,7 +18,7 @@ from core.train.seeds import seed_everything
 from tasks.ecg.checks import check_training
 from tasks.ecg.classifier import Classifier, classifier_settings
 from tasks.ecg.config import MODELS, EcgConfig
-from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.data.dataset import EcgData
 from tasks.ecg.learner import EcgLearner
 from tasks.ecg.losses import MultiLabelLoss, positive_weights
 from tasks.ecg.models.build import build_network

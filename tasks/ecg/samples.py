@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.data.split import Fold
 from tasks.ecg.augment import augment, crop
 from tasks.ecg.config import AugmentConfig
-from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.data.dataset import EcgData
 
 
 class EcgSamples:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from core.data.split import Fold
 from core.registry import Registry
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig, FeatureConfig
 from tasks.speech.data.augment import add_noise, crop
-from tasks.speech.data.clips import Fold, SpeechData, as_float, share_of
+from tasks.speech.data.clips import SpeechData, as_float, share_of
 from tasks.speech.frontend import FrontEnd
 
 BATCH = 256

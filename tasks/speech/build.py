@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from core.config import to_dict
 from core.data.loader import EpochLoader
+from core.data.split import Fold
 from core.errors import ConfigError
 from core.task import Packaged, Part
 from core.track.package import Package
@@ -25,7 +26,7 @@ from tasks.speech.config import (
     ResConfig,
     SpeechConfig,
 )
-from tasks.speech.data.clips import Fold, SpeechData
+from tasks.speech.data.clips import SpeechData
 from tasks.speech.data.samples import KeywordSamples
 from tasks.speech.extend import ExtendedLearner, extend_network, new_clips, rebuild, stages
 from tasks.speech.frontend import FrontEnd

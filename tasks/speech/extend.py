@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from core.data.split import Fold
 from core.errors import ConfigError
 from core.residual import Residual, create_rule
 from core.train.distill import Call, Distilled
 from core.train.learner import Learner
 from tasks.speech.config import ExtendConfig
-from tasks.speech.data.clips import Fold, SpeechData
+from tasks.speech.data.clips import SpeechData
 from tasks.speech.frontend import FrontEnd
 from tasks.speech.learner import clip_features
 

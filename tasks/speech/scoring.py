@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.data.split import Fold
 from core.task import Evaluation
 from tasks.speech.baselines import BASELINES, can_be_fitted
 from tasks.speech.config import SpeechScoringConfig
-from tasks.speech.data.clips import Fold, SpeechData, as_float
+from tasks.speech.data.clips import SpeechData, as_float
 from tasks.speech.measures import (
     accuracy,
     area,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from core.data.digest import add_arrays
 from core.data.images.files import ENDINGS, match_channels, read_picture
 from core.errors import DataError
 
@@ -310,9 +311,7 @@ def _matched(path: Path, low: dict[str, Path], high: dict[str, Path]) -> dict[st
 def content_digest(images: Iterable[np.ndarray]) -> str:
     """Returns the hex SHA-256 over type, shape and bytes of each image, in order."""
     total = hashlib.sha256()
-    for image in images:
-        total.update(f"{image.dtype.name}{image.shape}".encode())
-        total.update(np.ascontiguousarray(image).data)
+    add_arrays(total, images)
     return total.hexdigest()
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from core.data.digest import add_arrays
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -97,7 +99,5 @@ class CsiData:
         total = hashlib.sha256(repr((self.duplex, self.disturbances)).encode())
         for part in (self.train, self.validation, self.test):
             total.update(repr(part.conditions).encode())
-            for array in (part.history, part.target, part.condition):
-                total.update(f"{array.dtype.name}{array.shape}".encode())
-                total.update(np.ascontiguousarray(array).data)
+            add_arrays(total, (part.history, part.target, part.condition))
         return total.hexdigest()

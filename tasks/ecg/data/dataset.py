@@ -8,27 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
+from core.data.digest import add_arrays
+from core.data.split import Fold
+
 
 def content_of(signal: np.ndarray) -> bytes:
     """Returns a hash of a signal ``(leads, samples)``; equal signals have equal ones."""
     return hashlib.blake2b(f"{signal.shape}".encode() + signal.tobytes(), digest_size=16).digest()
-
-
-@dataclass
-class Fold:
-    """A way to split the records; without cross-validation there is one, ``model``.
-
-    Attributes:
-        name: Name of the network that is trained on it.
-        train: Records to learn from, int64.
-        validation: Records that thresholds and early stopping are decided on, int64.
-        test: Held-out records, int64.
-    """
-
-    name: str
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 @dataclass
@@ -79,7 +65,5 @@ class EcgData:
         for fold in self.folds:
             total.update(fold.name.encode(errors="surrogateescape"))
             arrays += [fold.train, fold.validation, fold.test]
-        for array in arrays:
-            total.update(f"{array.dtype.name}{array.shape}".encode())
-            total.update(np.ascontiguousarray(array).data)
+        add_arrays(total, arrays)
         return total.hexdigest()

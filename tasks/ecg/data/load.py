@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.split import Fold
 from core.errors import ConfigError, DataError
 from tasks.ecg.config import DataConfig
 from tasks.ecg.data import synthetic
 from tasks.ecg.data.challenge import class_key, same_class
 from tasks.ecg.data.checks import check_options, drop_twins, rare_notes, unique_names
-from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.data.dataset import EcgData
 from tasks.ecg.data.gather import Pool, read_pool
 from tasks.ecg.data.leads import wanted_leads
 from tasks.ecg.data.listing import Label

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.data.split import hold_out, name_hash
+from core.data.split import Fold, hold_out, name_hash
 from core.errors import ConfigError, DataError
 from tasks.ecg.config import DataConfig
-from tasks.ecg.data.dataset import Fold
 from tasks.ecg.data.ptbxl import FOLDS
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.data.split import name_hash
+from core.data.split import Fold, name_hash
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig, words_of
-from tasks.speech.data.clips import Clips, Fold, share_of
+from tasks.speech.data.clips import Clips, share_of
 from tasks.speech.data.noise import Noise, silence_clips
 from tasks.speech.data.pool import Pool, resize, select
 from tasks.speech.data.splits import TEST, TRAIN, UNUSED, VALIDATION

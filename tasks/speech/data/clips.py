@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from core.data.digest import add_arrays
+from core.data.split import Fold
 from tasks.speech.config import words_of
 
 
@@ -33,23 +35,6 @@ class Clips:
     def wave(self, index: int) -> np.ndarray:
         """Returns a recording ``(L,)``, float32 in [-1, 1)."""
         return as_float(self.waves[index])
-
-
-@dataclass
-class Fold:
-    """A way to split the clips; without cross-validation there is one, ``model``.
-
-    Attributes:
-        name: Name of the network that is trained on it.
-        train: Clips to learn from, int64.
-        validation: Clips that thresholds and early stopping are decided on, int64.
-        test: Held-out clips, int64.
-    """
-
-    name: str
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 @dataclass
@@ -99,9 +84,7 @@ class SpeechData:
         for fold in self.folds:
             total.update(fold.name.encode(errors="surrogateescape"))
             arrays += [fold.train, fold.validation, fold.test]
-        for array in arrays:
-            total.update(f"{array.dtype.name}{array.shape}".encode())
-            total.update(np.ascontiguousarray(array).data)
+        add_arrays(total, arrays)
         return total.hexdigest()
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.split import check_share
+from core.data.split import Fold, check_share
 from core.errors import ConfigError, DataError
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
 from tasks.speech.data import espeak, synthetic
 from tasks.speech.data.assemble import assemble
 from tasks.speech.data.audio import RATES, printable
-from tasks.speech.data.clips import Fold, SpeechData
+from tasks.speech.data.clips import SpeechData
 from tasks.speech.data.folders import LISTS
 from tasks.speech.data.gather import noise_files, read_sources
 from tasks.speech.data.noise import read_noise

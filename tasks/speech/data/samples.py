@@ -33,7 +33,8 @@ from tasks.speech.data.clips import share_of
 from tasks.speech.frontend import FrontEnd
 
 if TYPE_CHECKING:
-    from tasks.speech.data.clips import Fold, SpeechData
+    from core.data.split import Fold
+    from tasks.speech.data.clips import SpeechData
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where a container says how much memory it may take, bytes; the machine has more."""

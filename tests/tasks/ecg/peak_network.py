@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from core.data.split import Fold
 from tasks.ecg.classifier import Classifier
 from tasks.ecg.config import LEADS
-from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.data.dataset import EcgData
 
 RATE = 100
 CLASSES = ["tall I", "tall V6", "never"]

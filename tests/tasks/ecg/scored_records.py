@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from core.data.split import Fold
 from tasks.ecg.config import LEADS, EcgScoringConfig
-from tasks.ecg.data.dataset import EcgData, Fold
+from tasks.ecg.data.dataset import EcgData
 from tasks.ecg.unseen import folds_of
 
 CLASSES = ["NSR", "AF", "LBBB", "RAD"]

@@ -7,10 +7,10 @@ from peak_network import PeakNet, beats, small_data
 from torch import nn
 
 from core.data.loader import EpochLoader
+from core.data.split import Fold
 from core.errors import ConfigError
 from tasks.ecg.build import build_package, build_parts
 from tasks.ecg.config import LEADS, AugmentConfig, EcgConfig, EcgScoringConfig, XResNet18Config
-from tasks.ecg.data.dataset import Fold
 from tasks.ecg.learner import EcgLearner
 from tasks.ecg.losses import MultiLabelLoss
 from tasks.ecg.normalise import DataNormaliser, fit_normaliser, make_normaliser

@@ -11,11 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from core.compress.folding import deploy
+from core.data.split import Fold
 from core.errors import ConfigError
 from core.residual import list_rules
 from core.train.learner import Learner
 from tasks.speech.config import ExtendConfig, FeatureConfig
-from tasks.speech.data.clips import Clips, Fold, SpeechData
+from tasks.speech.data.clips import Clips, SpeechData
 from tasks.speech.extend import (
     BATCH,
     Boosted,

@@ -13,10 +13,11 @@ from matplotlib.text import Text
 from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from core.data.split import Fold
 from core.task import Evaluation
 from tasks.speech.config import SpeechScoringConfig
 from tasks.speech.curves import draw_det, draw_roc, draw_thresholds
-from tasks.speech.data.clips import Clips, Fold, SpeechData
+from tasks.speech.data.clips import Clips, SpeechData
 from tasks.speech.figures import draw_all, draw_confusion, draw_folds, draw_worst
 from tasks.speech.scoring import evaluation
 from tasks.speech.streaming import OperatingPoints

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from core.data.loader import EpochLoader
+from core.data.split import Fold
 from core.errors import ConfigError, DataError
 from tasks.speech.config import DataConfig, FeatureConfig
 from tasks.speech.data import augment, samples
-from tasks.speech.data.clips import Clips, Fold, SpeechData
+from tasks.speech.data.clips import Clips, SpeechData
 from tasks.speech.data.samples import KeywordSamples
 from tasks.speech.frontend import FrontEnd
 

@@ -12,10 +12,11 @@ import torch
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 from torch import nn
 
+from core.data.split import Fold
 from tasks.speech import scene as scenes
 from tasks.speech.baselines import class_counts, noise_crops, training_clips
 from tasks.speech.config import DataConfig, FeatureConfig, SpeechScoringConfig
-from tasks.speech.data.clips import Clips, Fold, SpeechData
+from tasks.speech.data.clips import Clips, SpeechData
 from tasks.speech.scene import Scene, compose, judge, sweep
 from tasks.speech.scoring import calibrate, score_baselines, score_spotter
 from tasks.speech.spotter import Spotter
