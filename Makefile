@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format typecheck bench docs clean
+.PHONY: demo test lint format faults bench docs clean
 
 demo: $(READY)  ## train the default forecaster, test it, register it, forecast with it (about a minute)
 	$(BIN)/python -m tasks.forecasting.train
@@ -13,16 +13,17 @@ demo: $(READY)  ## train the default forecaster, test it, register it, forecast 
 test: $(READY)  ## all tests, offline, in two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY)  ## style and the most common defects
+lint: $(READY)  ## style, the most common defects, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(READY)  ## rewrite files in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(READY)
-	$(BIN)/mypy
+faults: $(READY)  ## kills, full disks, broken and hostile files: what happens, in figures; about half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 bench: $(READY)  ## speed against peers, about twenty minutes
 	$(BIN)/python -m benchmarks.forecasting

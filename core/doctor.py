@@ -49,6 +49,7 @@ OPTIONAL = {
     "csi": ("sionna-no-rt",),
     "gluonts-torch": ("lightning",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
+    "sweep": ("optuna",),
 }
 
 
