@@ -6,6 +6,7 @@ that a user can cause are one line; ``--debug`` shows where they come from.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 import traceback
@@ -61,6 +62,61 @@ def with_one_line_errors(work: Callable[[list[str]], int], argv: list[str]) -> i
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
+
+
+def run_command(
+    module: str,
+    config_class: type,
+    run: Callable[[Any], int],
+    argv: list[str] | None,
+    *,
+    description: str,
+    examples: str,
+) -> int:
+    """Runs a command beside the usual ones, ``python -m MODULE``; returns the exit code.
+
+    Args:
+        module: Its module.
+        config_class: Dataclass of its options.
+        run: What it does; takes an object of that class.
+        argv: Arguments; those of the process when not given.
+        description: What it does, for the help text.
+        examples: Command lines, one a line.
+    """
+
+    def work(argv: list[str]) -> int:
+        epilog = f"Examples:\n{examples}"
+        return run(
+            parse(config_class, argv, prog=f"python -m {module}", description=description, epilog=epilog)
+        )
+
+    return with_one_line_errors(work, list(sys.argv[1:] if argv is None else argv))
+
+
+def folder_parser(module: str, description: str) -> argparse.ArgumentParser:
+    """Returns the parser of a command that generates data, ``python -m MODULE FOLDER --seed N``."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description, allow_abbrev=False)
+    parser.add_argument("folder", type=Path, help="new or empty folder")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
+    return parser
+
+
+def run_folder_command(
+    parser: argparse.ArgumentParser, write: Callable[[argparse.Namespace], str], argv: list[str] | None
+) -> int:
+    """Runs a command that generates data; returns the exit code.
+
+    Args:
+        parser: What :func:`folder_parser` gave, with further options.
+        write: Writes the data and returns one line that says what.
+        argv: Arguments; those of the process when not given.
+    """
+
+    def work(argv: list[str]) -> int:
+        print(write(parser.parse_args(argv)))
+        return 0
+
+    return with_one_line_errors(work, list(sys.argv[1:] if argv is None else argv))
 
 
 def _parse(task: Task, command: str, argv: list[str]) -> tuple[Any, str | None]:

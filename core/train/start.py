@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,27 @@ def start_from(model: nn.Module, state: Mapping[str, Tensor], source: str) -> st
     new = [name for name in own if name not in fitting]
     rest = f"; new: {', '.join(new[:3])}{' ...' if len(new) > 3 else ''}" if new else ""
     return f"starts from {source}: {len(fitting)} of {len(own)} tensors{rest}"
+
+
+def for_classes(
+    state: Mapping[str, Tensor], by_class: Collection[str], known: Sequence[str], classes: Sequence[str]
+) -> dict[str, Tensor]:
+    """Puts the weights that tell classes apart into the order of other data's classes, by name.
+
+    They are left out unless the model knows all of these.
+
+    Args:
+        state: Trained weights.
+        by_class: Names of those that have a row for each class.
+        known: Classes that the model knows, in its order.
+        classes: Classes of the data, in theirs.
+    """
+    if list(known) == list(classes):
+        return dict(state)
+    if not set(classes) <= set(known):
+        return {name: tensor for name, tensor in state.items() if name not in by_class}
+    rows = [known.index(name) for name in classes]
+    return {name: tensor[rows] if name in by_class else tensor for name, tensor in state.items()}
 
 
 def _for_channels(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from core.cli import with_one_line_errors
+from core.cli import run_command
 from core.errors import ConfigError
-from core.parser import parse
 from tasks.csi.config import GenerateConfig
 
 EXAMPLES = """\
-Examples:
   python -m tasks.csi.generate --output csi_rrg
   python -m tasks.csi.generate --output csi_small --data.rows 2 --data.columns 2 --data.samples 100
   python -m tasks.csi.generate --output csi_e --part test --data.test_models '[E]' --data.test_speeds '[1, 10]'
@@ -19,23 +17,15 @@ Examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code.
-
-    Args:
-        argv: Arguments; those of the process when not given.
-    """
-    return with_one_line_errors(_generate, list(sys.argv[1:] if argv is None else argv))
-
-
-def _generate(argv: list[str]) -> int:
-    config = parse(
+    """Runs the command; returns the exit code."""
+    return run_command(
+        "tasks.csi.generate",
         GenerateConfig,
+        run,
         argv,
-        prog="python -m tasks.csi.generate",
         description="Generates channels by the CDL models of 3GPP TR 38.901. What is there already is kept.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
     )
-    return run(config)
 
 
 def run(config: GenerateConfig) -> int:

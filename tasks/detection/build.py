@@ -14,6 +14,7 @@ from core.errors import ConfigError
 from core.task import Packaged, Part
 from core.track.package import Package
 from core.train.seeds import seed_everything
+from core.train.start import for_classes
 from tasks.detection.checks import check_training
 from tasks.detection.config import MODELS, DetectionConfig, DetScoringConfig, RTMDetInsConfig
 from tasks.detection.data.dataset import DetectionData, ImageSet
@@ -192,13 +193,10 @@ def first_weights(package: Package, classes: list[str]) -> dict[str, Tensor]:
         classes: Names of the data's classes.
     """
     tensors, known = package.tensors(), package.config["classes"]
-    if known == classes:
-        return tensors
-    rows = [known.index(name) for name in classes if name in known]
     by_class = {name for name in tensors if any(part in name for part in CLASS_LAYERS)}
-    if len(rows) < len(classes) or not all(ROWS in name for name in by_class):
+    if known != classes and not all(ROWS in name for name in by_class):
         return {name: tensor for name, tensor in tensors.items() if name not in by_class}
-    return {name: tensor[rows] if name in by_class else tensor for name, tensor in tensors.items()}
+    return for_classes(tensors, by_class, known, classes)
 
 
 def load_detector(package: Package) -> Detector:

@@ -5,38 +5,28 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from core.cli import with_one_line_errors
+from core.cli import run_command
 from core.errors import ConfigError
-from core.parser import parse
 from tasks.detection.config import ConvertConfig, DataConfig
 
 SPLITS = ("group", "test_share", "validation_share", "train_share")
 """Options of a training that have no meaning here."""
 EXAMPLES = """\
-Examples:
   python -m tasks.detection.convert --data.path VOC2007 --format coco --output voc2007_coco
   python -m tasks.detection.convert --data.path BCCD --data.classes '[WBC]' --format yolo --output white_cells
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code.
-
-    Args:
-        argv: Arguments; those of the process when not given.
-    """
-    return with_one_line_errors(_convert, list(sys.argv[1:] if argv is None else argv))
-
-
-def _convert(argv: list[str]) -> int:
-    config = parse(
+    """Runs the command; returns the exit code."""
+    return run_command(
+        "tasks.detection.convert",
         ConvertConfig,
+        run,
         argv,
-        prog="python -m tasks.detection.convert",
         description="Rewrites a data set as COCO, Pascal VOC or YOLO. Parts stay as they are, images are linked.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
     )
-    return run(config)
 
 
 def run(config: ConvertConfig) -> int:

@@ -12,9 +12,11 @@ from core.data.loader import EpochLoader
 from core.data.split import Fold
 from core.errors import ConfigError
 from core.task import Packaged, Part
+from core.track.networks import load_folds, named_tensors, network_of
 from core.track.package import Package
 from core.train.distributed import environment_world
 from core.train.seeds import seed_everything
+from core.train.start import for_classes
 from tasks.ecg.checks import check_training
 from tasks.ecg.classifier import Classifier, classifier_settings
 from tasks.ecg.config import MODELS, EcgConfig
@@ -110,13 +112,7 @@ def build_package(config: EcgConfig, data: EcgData, learners: dict[str, Any]) ->
     }
     classifier = Classifier(settings, networks, metadata)
     metadata["thresholds"] = [float(value) for value in calibrate(classifier, config.scoring, data)]
-    several = len(networks) > 1
-    tensors = {
-        f"{name}.{key}" if several else key: tensor
-        for name, network in networks.items()
-        for key, tensor in network.state_dict().items()
-    }
-    return Packaged(settings, tensors, metadata)
+    return Packaged(settings, named_tensors(networks), metadata)
 
 
 def load_networks(package: Package) -> dict[str, nn.Module]:
@@ -132,9 +128,7 @@ def load_networks(package: Package) -> dict[str, nn.Module]:
         leads, classes = settings["prepared"]["leads"], settings["classes"]
         return build_network(model, len(leads), len(classes), settings["samples"])
 
-    if not settings["folds"]:
-        return {"model": package.load_into(empty())}
-    return {name: package.load_into(empty(), f"{name}.") for name in settings["folds"]}
+    return load_folds(package, settings["folds"], empty)
 
 
 def first_weights(package: Package, part: str, classes: list[str]) -> dict[str, Tensor]:
@@ -143,16 +137,9 @@ def first_weights(package: Package, part: str, classes: list[str]) -> dict[str, 
     Those of the last layer, a row for each class, are put into the order of the data's classes by name; they are left
     out unless the model knows all of these.
     """
-    networks = load_networks(package)
-    network = networks.get(part, next(iter(networks.values())))
-    tensors, known = network.state_dict(), package.config["classes"]
-    if known == classes:
-        return tensors
+    network = network_of(load_networks(package), part)
     last = {f"{name}.{kind}" for name in _last_layer(network) for kind in ("weight", "bias")}
-    if not set(classes) <= set(known):
-        return {name: tensor for name, tensor in tensors.items() if name not in last}
-    rows = [known.index(name) for name in classes]
-    return {name: tensor[rows] if name in last else tensor for name, tensor in tensors.items()}
+    return for_classes(network.state_dict(), last, package.config["classes"], classes)
 
 
 def _last_layer(network: nn.Module) -> list[str]:

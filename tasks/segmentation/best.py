@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli import with_one_line_errors
+from core.cli import run_command
 from core.errors import ConfigError
-from core.parser import parse
 from tasks.segmentation.config import BestConfig
 
 if TYPE_CHECKING:
@@ -26,32 +26,23 @@ if TYPE_CHECKING:
     from tasks.segmentation.segmenter import Segmenter
 
 EXAMPLES = """\
-Examples:
   python -m tasks.segmentation.best --models '[runs/2d, runs/3d]' --output best
   python -m tasks.segmentation.predict --model best --input scans
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; returns the exit code.
-
-    Args:
-        argv: Arguments; those of the process when not given.
-    """
-    return with_one_line_errors(_best, list(sys.argv[1:] if argv is None else argv))
-
-
-def _best(argv: list[str]) -> int:
-    config = parse(
-        BestConfig,
-        argv,
-        prog="python -m tasks.segmentation.best",
-        description="Chooses the best of several cross-validated models, or of two together.",
-        epilog=EXAMPLES,
-    )
+    """Runs the command; returns the exit code."""
     from tasks.segmentation.task import TASK
 
-    return run(TASK, config)
+    return run_command(
+        "tasks.segmentation.best",
+        BestConfig,
+        partial(run, TASK),
+        argv,
+        description="Chooses the best of several cross-validated models, or of two together.",
+        examples=EXAMPLES,
+    )
 
 
 def run(task: Task, config: BestConfig) -> int:

@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli import with_one_line_errors
+from core.cli import run_command
 from core.errors import ConfigError, DataError
-from core.parser import parse
 from tasks.segmentation.config import PlanCommandConfig
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.segmentation.planning.fingerprint import Fingerprint
     from tasks.segmentation.planning.planner import Plans
 
-EXAMPLES = """Examples:
+EXAMPLES = """\
   python -m tasks.segmentation.plan --data.path Dataset004_Hippocampus
   python -m tasks.segmentation.plan --data.path Dataset004_Hippocampus --plan.preset resenc_l --plan.memory 16
   python -m tasks.segmentation.plan --fingerprint dataset_fingerprint.json --dataset dataset.json"""
@@ -30,18 +29,14 @@ TRAINING_ONLY = ("configuration", "file", "previous", "patch_size", "max_batch")
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    return with_one_line_errors(_plan, list(sys.argv[1:] if argv is None else argv))
-
-
-def _plan(argv: list[str]) -> int:
-    config = parse(
+    return run_command(
+        "tasks.segmentation.plan",
         PlanCommandConfig,
+        run,
         argv,
-        prog="python -m tasks.segmentation.plan",
         description="Plans networks, patches and batches from a data set by nnU-Net's rules, and says why.",
-        epilog=EXAMPLES,
+        examples=EXAMPLES,
     )
-    return run(config)
 
 
 def run(config: PlanCommandConfig) -> int:

@@ -15,9 +15,11 @@ from core.data.loader import EpochLoader
 from core.data.split import Fold
 from core.errors import ConfigError
 from core.task import Packaged, Part
+from core.track.networks import load_folds, named_tensors, network_of
 from core.track.package import Package
 from core.train.learner import Learner
 from core.train.seeds import seed_everything
+from core.train.start import for_classes
 from tasks.speech.config import (
     MODELS,
     BackboneConfig,
@@ -35,6 +37,9 @@ from tasks.speech.models.backbone import BackboneNet
 from tasks.speech.models.bcresnet import BCResNet
 from tasks.speech.models.resnets import ResNet
 from tasks.speech.streaming import OperatingPoints
+
+OUTPUT = ("output.weight", "output.bias")
+"""Weights of the networks that have a row for each class."""
 
 
 def build_network(config: Any, frames: int, features: int, classes: int) -> nn.Module:
@@ -153,13 +158,7 @@ def build_package(
     known = base.metadata.get("operating_points") if base and not config.data.old_path else None
     points = calibrate(spotter, config.scoring, data, OperatingPoints(**known) if known else None)
     metadata["operating_points"] = to_dict(points)
-    several = len(networks) > 1
-    tensors = {
-        f"{name}.{key}" if several else key: tensor
-        for name, network in networks.items()
-        for key, tensor in network.state_dict().items()
-    }
-    return Packaged(settings, tensors, metadata)
+    return Packaged(settings, named_tensors(networks), metadata)
 
 
 def load_networks(package: Package) -> dict[str, nn.Module]:
@@ -176,6 +175,14 @@ def load_networks(package: Package) -> dict[str, nn.Module]:
     def empty() -> nn.Module:
         return rebuild(build, settings["stages"], model.rule, model.rule_options)
 
-    if not settings["folds"]:
-        return {"model": package.load_into(empty())}
-    return {name: package.load_into(empty(), f"{name}.") for name in settings["folds"]}
+    return load_folds(package, settings["folds"], empty)
+
+
+def first_weights(package: Package, part: str, classes: list[str]) -> dict[str, Tensor]:
+    """Returns trained weights to start from, of the network of a fold, or else of the first.
+
+    Those of the output layer are put into the order of the data's classes; they are left out unless the model knows
+    all of these.
+    """
+    state = network_of(load_networks(package), part).state_dict()
+    return for_classes(state, OUTPUT, package.metadata["classes"], classes)

@@ -119,9 +119,10 @@ class Speech(Task):
         return load_networks(package)
 
     def first_weights(self, package: Package, part: str, data: Any) -> dict[str, Tensor]:
-        """Weights of the network of a fold, or else of the first."""
-        networks = self.modules(package)
-        return networks.get(part, next(iter(networks.values()))).state_dict()
+        """Weights of the network of a fold, or else of the first; those of the classes by their names."""
+        from tasks.speech.build import first_weights
+
+        return first_weights(package, part, data.classes)
 
     def evaluate(self, predictor: Spotter, config: Any, data: SpeechData) -> Evaluation:
         """Scores accuracy on the test clips, and the detector on a stream of them."""

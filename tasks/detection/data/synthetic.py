@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from core.cli import folder_parser, run_folder_command
 from core.data.images.files import Picture, read_picture, write_picture
-from core.errors import DataError, SkipwayError
+from core.errors import DataError
 from core.files import is_new
 from core.train.seeds import derive_seed
 
@@ -267,24 +268,19 @@ def _coco(described: list[tuple[str, list[Thing]]], size: int) -> dict[str, Any]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes the data set into a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.detection.data.synthetic",
-        description="Writes photographs with words and shapes drawn on them, and their boxes and outlines as COCO "
-        "JSON. They promise nothing about real images.",
-        allow_abbrev=False,
+    parser = folder_parser(
+        "tasks.detection.data.synthetic",
+        "Writes photographs with words and shapes drawn on them, and their boxes and outlines as COCO JSON. They "
+        "promise nothing about real images.",
     )
-    parser.add_argument("folder", type=Path, help="new or empty folder")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
-    arguments = parser.parse_args()
-    try:
-        write_overlays(arguments.folder, arguments.seed)
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"overlays in {arguments.folder}")
-    return 0
+
+    def write(options: argparse.Namespace) -> str:
+        write_overlays(options.folder, options.seed)
+        return f"overlays in {options.folder}"
+
+    return run_folder_command(parser, write, argv)
 
 
 if __name__ == "__main__":

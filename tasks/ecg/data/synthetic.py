@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import DataError, SkipwayError
+from core.cli import folder_parser, run_folder_command
+from core.errors import ConfigError, DataError
 from tasks.ecg.config import LEADS
 from tasks.ecg.data import waves
 
@@ -227,27 +228,22 @@ def _write(folder: Path, name: str, patient: Patient, signal: np.ndarray, findin
     (folder / f"{name}.hea").write_text("\n".join(lines) + "\n", newline="\n")
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes the records into a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.ecg.data.synthetic",
-        description="Writes signals that resemble electrocardiograms, in WFDB format with headers as in the PhysioNet "
-        "challenges. They promise nothing about real electrocardiograms.",
-        allow_abbrev=False,
+    parser = folder_parser(
+        "tasks.ecg.data.synthetic",
+        "Writes signals that resemble electrocardiograms, in WFDB format with headers as in the PhysioNet challenges. "
+        "They promise nothing about real electrocardiograms.",
     )
-    parser.add_argument("folder", type=Path, help="new or empty folder")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
     parser.add_argument("--records", type=int, default=600, help="how many (default 600)")
-    arguments = parser.parse_args()
-    if arguments.records < 1:
-        parser.error(f"--records {arguments.records} must be 1 or more")
-    try:
-        patients = write_records(arguments.folder, arguments.seed, arguments.records)
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{arguments.records} records of {patients} patients in {arguments.folder}")
-    return 0
+
+    def write(options: argparse.Namespace) -> str:
+        if options.records < 1:
+            raise ConfigError(f"--records {options.records} must be 1 or more")
+        patients = write_records(options.folder, options.seed, options.records)
+        return f"{options.records} records of {patients} patients in {options.folder}"
+
+    return run_folder_command(parser, write, argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Made images and volumes with known labels: ``python -m tasks.segmentation.data.synthetic {cells,organs} FOLDER``.
+"""Made images and volumes with known labels: ``python -m tasks.segmentation.data.synthetic FOLDER --kind organs``.
 
 They are there to try all commands without a download, and promise nothing about real images: a model that was trained
 on them finds no real cells and no real organs.
@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from core.cli import folder_parser, run_folder_command
 from core.data.images.files import Picture, write_picture
-from core.errors import DataError, SkipwayError
+from core.errors import DataError
 from core.files import is_new
 from core.train.seeds import derive_seed
 
@@ -229,25 +230,22 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {"cells": write_cells, "organs
 """Kind to what writes it."""
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes a data set into a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.segmentation.data.synthetic",
-        description="Writes made images of cells, or made volumes of organs, with their labels. "
-        "They promise nothing about real images.",
-        allow_abbrev=False,
+    parser = folder_parser(
+        "tasks.segmentation.data.synthetic",
+        "Writes made images of cells, or made volumes of organs, with their labels. They promise nothing about real "
+        "images.",
     )
-    parser.add_argument("kind", choices=list(WRITERS))
-    parser.add_argument("folder", type=Path, help="new or empty folder")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
-    arguments = parser.parse_args()
-    try:
-        WRITERS[arguments.kind](arguments.folder, arguments.seed)
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{arguments.kind} in {arguments.folder}")
-    return 0
+    parser.add_argument(
+        "--kind", choices=list(WRITERS), default="cells", help="images or volumes (default cells)"
+    )
+
+    def write(options: argparse.Namespace) -> str:
+        WRITERS[options.kind](options.folder, options.seed)
+        return f"{options.kind} in {options.folder}"
+
+    return run_folder_command(parser, write, argv)
 
 
 if __name__ == "__main__":

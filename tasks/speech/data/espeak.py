@@ -24,7 +24,8 @@ import soundfile
 import torch
 from torchaudio.functional import resample
 
-from core.errors import ConfigError, SkipwayError
+from core.cli import folder_parser, run_folder_command
+from core.errors import ConfigError
 from tasks.speech.config import SILENCE, UNKNOWN
 from tasks.speech.data.layout import RATE, by_hash, coloured, random_of, write_layout
 
@@ -212,50 +213,35 @@ def _folder_of(word: str) -> str:
     return name
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes words into a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.speech.data.espeak",
-        description="Writes words in many synthetic voices, as Speech Commands has its recordings, and other words "
-        "for the unknown class.",
-        allow_abbrev=False,
+    parser = folder_parser(
+        "tasks.speech.data.espeak",
+        "Writes words in many synthetic voices, as Speech Commands has its recordings, and other words for the unknown "
+        "class.",
     )
-    parser.add_argument("folder", type=Path, help="new or empty folder")
-    parser.add_argument(
-        "--words", nargs="+", required=True, metavar="WORD", help="words, or phrases in quotes"
-    )
-    parser.add_argument(
-        "--others",
-        nargs="*",
-        default=OTHERS,
-        metavar="WORD",
-        help="words of the unknown class; default: many",
-    )
-    parser.add_argument(
-        "--voices", nargs="+", default=VOICES, metavar="VOICE", help="such as en-us+f2; default: many"
-    )
+    words = "words, or phrases in quotes"
+    parser.add_argument("--words", nargs="+", required=True, metavar="WORD", help=words)
+    others = "words of the unknown class; default: many"
+    parser.add_argument("--others", nargs="*", default=OTHERS, metavar="WORD", help=others)
+    voices = "such as en-us+f2; default: many"
+    parser.add_argument("--voices", nargs="+", default=VOICES, metavar="VOICE", help=voices)
     parser.add_argument("--clips", type=int, default=2, help="recordings by each voice (default 2)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
-    arguments = parser.parse_args()
-    try:
-        count = write_words(
-            arguments.folder,
-            arguments.words,
-            arguments.seed,
-            arguments.voices,
-            arguments.clips,
-            arguments.others,
-        )
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{count} clips in {arguments.folder}:")
-    for path in sorted(arguments.folder.iterdir()):
+    return run_folder_command(parser, _write, argv)
+
+
+def _write(options: argparse.Namespace) -> str:
+    """Writes the words that were asked for and lists them."""
+    count = write_words(
+        options.folder, options.words, options.seed, options.voices, options.clips, options.others
+    )
+    lines = [f"{count} clips in {options.folder}:"]
+    for path in sorted(options.folder.iterdir()):
         if path.is_dir():
             files = list(path.glob("*.wav"))
             longest = max(soundfile.info(os.fsencode(file)).duration for file in files)
-            print(f"  {path.name}: {len(files)}, the longest takes {longest:.2f} s")
-    return 0
+            lines.append(f"  {path.name}: {len(files)}, the longest takes {longest:.2f} s")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.errors import ConfigError, SkipwayError
+from core.cli import folder_parser, run_folder_command
+from core.errors import ConfigError
 from tasks.speech.data.layout import RATE, by_hash, coloured, random_of, write_layout
 
 WORDS = ("kamo", "moka", "sibu", "tena", "daga", "rifo")
@@ -251,24 +252,19 @@ def _overlap_add(frames: np.ndarray) -> np.ndarray:
     return result.ravel()
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Writes the data set into a folder; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.speech.data.synthetic",
-        description="Writes signals that resemble spoken words, as Speech Commands has its recordings. "
-        "They promise nothing about real speech.",
-        allow_abbrev=False,
+    parser = folder_parser(
+        "tasks.speech.data.synthetic",
+        "Writes signals that resemble spoken words, as Speech Commands has its recordings. They promise nothing about "
+        "real speech.",
     )
-    parser.add_argument("folder", type=Path, help="new or empty folder")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
-    arguments = parser.parse_args()
-    try:
-        count = write_words(arguments.folder, arguments.seed)
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{count} clips of {len(WORDS) + len(RARE)} words in {arguments.folder}")
-    return 0
+
+    def write(options: argparse.Namespace) -> str:
+        count = write_words(options.folder, options.seed)
+        return f"{count} clips of {len(WORDS) + len(RARE)} words in {options.folder}"
+
+    return run_folder_command(parser, write, argv)
 
 
 if __name__ == "__main__":

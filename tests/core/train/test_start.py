@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from core.errors import ConfigError
-from core.train.start import start_from
+from core.train.start import for_classes, start_from
 
 
 def net(width, seed):
@@ -46,3 +46,17 @@ def test_the_first_convolution_is_adapted_to_other_channels():
     start_from(new, trained.state_dict(), "x")
     x = torch.rand(1, 1, 5, 5)
     torch.testing.assert_close(new[0](x.expand(1, 3, 5, 5)), trained[0](x))
+
+
+def test_rows_of_classes_are_taken_over_by_name():
+    state = {
+        "body": torch.arange(3.0),
+        "out.weight": torch.arange(6.0).view(3, 2),
+        "out.bias": torch.arange(3.0),
+    }
+    by_class, known = ["out.weight", "out.bias"], ["cat", "dog", "bird"]
+    turned = for_classes(state, by_class, known, ["bird", "cat"])
+    assert turned["out.weight"].tolist() == [[4, 5], [0, 1]] and turned["out.bias"].tolist() == [2, 0]
+    assert turned["body"] is state["body"]
+    assert set(for_classes(state, by_class, known, ["bird", "fish"])) == {"body"}
+    assert for_classes(state, by_class, known, known) == state

@@ -173,7 +173,7 @@ def test_sizes(tmp_path):
 @pytest.mark.parametrize("kind", ["cells", "organs"])
 def test_the_command_refuses_a_folder_with_files(kind, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.txt").write_text("")
-    monkeypatch.setattr(sys, "argv", ["synthetic", kind, str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["synthetic", str(tmp_path), "--kind", kind])
     assert synthetic.main() == DataError.exit_code
     assert capsys.readouterr().err == f"error: {tmp_path} is not an empty folder; name a new folder\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -19,7 +19,7 @@ from commands import run_command, run_folder
 
 from core.cli import _parse, main
 from core.track.package import load_package
-from tasks.speech.build import build_network
+from tasks.speech.build import OUTPUT, build_network, first_weights
 from tasks.speech.config import MODELS
 from tasks.speech.frontend import FrontEnd
 from tasks.speech.task import TASK
@@ -121,6 +121,15 @@ def test_the_package_says_what_it_takes_and_gives(trained):
     assert package.metadata["data"]["config"]["words"] == ["high", "low"]
     points = package.metadata["operating_points"]
     assert len(points["thresholds"]) == len(points["recall"]) == len(points["false_alarms"]) > 5
+
+
+def test_the_output_layer_is_taken_over_by_the_names_of_words(trained):
+    package = load_package(the_run(trained) / "package")
+    turned = first_weights(package, "model", ["unknown", "silence", "low", "high"])
+    for name, tensor in package.tensors().items():
+        expected = tensor[[1, 0, 3, 2]] if name.startswith("output.") else tensor
+        assert torch.equal(turned[name], expected)
+    assert set(package.tensors()) - set(first_weights(package, "model", ["high", "new"])) == {*OUTPUT}
 
 
 def test_evaluate_gives_the_numbers_of_the_training(trained, work, capsys):
