@@ -1,22 +1,23 @@
-"""Writes the page: results against baselines, curves, figures, configuration, environment."""
+"""The report of one run: results against baselines, curves, figures, configuration, environment."""
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-
 from core.config import dump_config
-from core.track.folder import read_metrics, read_record
+from core.errors import TrackingError
+from core.report.pages import embed, embed_figure, figure_files, render
+from core.report.summary import SUMMARY, Summary, read_summary, verdict, write_summary
+from core.track.folder import read_metrics, read_record, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from core.commands.results import Comparison
     from core.task import Dataset, Evaluation, Task
+
+REPORT = "report.html"
 
 
 def write_report(
@@ -30,6 +31,8 @@ def write_report(
 ) -> Path:
     """Writes ``report.html`` into a run's folder and returns its path; pictures are inside the file.
 
+    What it says that no other file of the folder holds goes into ``report.json``.
+
     Args:
         folder: The run's folder, with its metrics and figures.
         task: The task.
@@ -39,35 +42,52 @@ def write_report(
         results: All metrics of all methods.
         notes: What was assumed about data and model, one line each.
     """
-    environment = Environment(
-        loader=PackageLoader("core.report", "."), autoescape=select_autoescape(), trim_blocks=True
-    )
-    record = read_record(folder)
-    names = list(results["model"].metrics)
-    page = environment.get_template("page.html").render(
+    summary = Summary(
         title=f"{task.title} on {data.name}",
-        run=record,
-        data=data,
-        notes=notes,
         model=task.title,
+        data={"name": data.name, "size": data.size, "digest": data.digest},
+        higher_is_better=task.higher_is_better,
         rows=rows,
-        methods=list(results),
-        metrics=[(name, [r.metrics.get(name) for r in results.values()]) for name in names],
-        curves=embed_figure(draw_curves(read_metrics(folder))),
-        figures=[
-            (path.stem, embed(path.read_bytes()))
-            for path in sorted((folder / "figures").glob("*.png"), key=written)
-        ],
-        config=dump_config(config),
+        metrics={method: result.metrics for method, result in results.items()},
+        notes=notes,
     )
-    path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
-    return path
+    write_summary(folder, summary)
+    return _write(folder, summary, dump_config(config))
 
 
-def written(path: Path) -> int:
-    """Returns when a file was written: figures stand in the order in which the task drew them."""
-    return path.stat().st_mtime_ns
+def rewrite_report(folder: Path) -> Path:
+    """Writes the report of a run again, from its folder alone, and returns its path.
+
+    Raises:
+        TrackingError: The folder is no run's, or the run wrote no ``report.json``.
+    """
+    record = read_record(folder)
+    summary = read_summary(folder)
+    if summary is None:
+        why = f"it has no {SUMMARY}: the run was made by an older version or has not come to its results"
+        raise TrackingError(f"the report of run {record.id} cannot be written again; {why}")
+    try:
+        return _write(folder, summary, (folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrackingError(f"the report of run {record.id} cannot be written again: {error}") from None
+
+
+def _write(folder: Path, summary: Summary, config: str) -> Path:
+    names = list(summary.metrics["model"])
+    page = render(
+        "page.html",
+        title=summary.title,
+        run=read_record(folder),
+        summary=summary,
+        verdict=verdict,
+        methods=list(summary.metrics),
+        metrics=[(name, [values.get(name) for values in summary.metrics.values()]) for name in names],
+        curves=embed_figure(draw_curves(read_metrics(folder))),
+        figures=[(path.stem, embed(path.read_bytes())) for path in figure_files(folder)],
+        config=config,
+    )
+    write_atomic(folder / REPORT, page)
+    return folder / REPORT
 
 
 def draw_curves(metrics: dict[str, list[tuple[int, float]]]) -> Figure:
@@ -88,15 +108,3 @@ def draw_curves(metrics: dict[str, list[tuple[int, float]]]) -> Figure:
     for axis in axes[len(kinds) :]:
         axis.set_visible(False)
     return figure
-
-
-def embed_figure(figure: Figure) -> str:
-    """Returns a figure as a ``data:`` address."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return embed(buffer.getvalue())
-
-
-def embed(png: bytes) -> str:
-    """Returns a PNG as a ``data:`` address."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -1,0 +1,78 @@
+"""``python -m core.report``: the gallery of all runs, and a run's report written again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from core.errors import SkipwayError
+
+_EXAMPLES = """examples:
+  python -m core.report gallery --open                       the latest report of each task, runs/gallery.html
+  python -m core.report gallery --runs runs --all            a card for every run
+  python -m core.report report runs/forecasting/RUN          write a run's report.html again
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m core.report",
+        description="The gallery of all runs, and a run's report written again.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:],
+            epilog=_EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    gallery = add("gallery", "write one page with the latest report of each task and a table of all runs")
+    gallery.add_argument(
+        "--output", type=Path, metavar="FILE", help="default: gallery.html in the folder of runs"
+    )
+    gallery.add_argument("--all", action="store_true", help="a card for every run, not one for each task")
+    gallery.add_argument("--open", action="store_true", help="show it in the browser")
+    report = add("report", "write a run's report.html again from its folder")
+    report.add_argument("run", help="folder or id of the run")
+    for command in (gallery, report):
+        command.add_argument(
+            "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of runs, default: runs"
+        )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "report":
+            from core.report.html import rewrite_report
+            from core.track.folder import find_run
+
+            print(rewrite_report(find_run(options.runs, options.run)))
+            return 0
+        from core.report.gallery import write_gallery
+
+        path, count = write_gallery(options.runs, options.output, options.all)
+        print(f"{path}: {count} run{'' if count == 1 else 's'}")
+        if options.open:
+            import webbrowser
+
+            webbrowser.open(path.as_uri())
+    except SkipwayError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
