@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import ExportConfig, check_train
-from core.errors import ConfigError, SkipwayError
+from core.errors import ConfigError, SkipwayError, one_line
 from core.parser import parse
 from core.task import Task
 
@@ -55,10 +55,16 @@ def with_one_line_errors(work: Callable[[list[str]], int], argv: list[str]) -> i
     try:
         return work(argv)
     except SkipwayError as error:
-        if "--debug" in argv:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _told(error, argv, error.exit_code)
+    except OSError as error:  # a full disk, a name that is too long, a folder that may not be read
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _told(f"{where}{error.strerror or error}", argv)
+    except MemoryError:
+        return _told(OUT_OF_MEMORY, argv)
+    except RuntimeError as error:
+        if not _memory_is_out(error):
+            raise
+        return _told(OUT_OF_MEMORY, argv)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 130
@@ -119,6 +125,22 @@ def run_folder_command(
     return with_one_line_errors(work, list(sys.argv[1:] if argv is None else argv))
 
 
+OUT_OF_MEMORY = "out of memory; take smaller batches, patches, tiles or a smaller model"
+
+
+def _memory_is_out(error: RuntimeError) -> bool:
+    """Whether torch got no memory; on a CPU it says so in words alone."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def _told(error: object, argv: list[str], code: int = 1) -> int:
+    """Prints the line of an error and returns the exit code."""
+    if "--debug" in argv:
+        traceback.print_exc()
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    return code
+
+
 def _parse(task: Task, command: str, argv: list[str]) -> tuple[Any, str | None]:
     examples = "\n".join(f"  {line}" for line in task.examples.get(command, ()))
     resume = None
@@ -142,6 +164,8 @@ def _parse(task: Task, command: str, argv: list[str]) -> tuple[Any, str | None]:
     )
     if command == "train":
         check_train(config.train)
+    if command in ("train", "evaluate") and getattr(getattr(config, "scoring", None), "baselines", None) == []:
+        raise ConfigError("--scoring.baselines is empty: no result stands alone; name one or more (see --help)")
     return config, resume
 
 

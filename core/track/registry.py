@@ -6,6 +6,7 @@ The functions work on the store that :func:`core.track.store.prepare` has set, a
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous_champion", "challenger"
 PREFIX = "skipway-"
+
+SETTLE_SECONDS = 1.0
+"""Shortest time after which a decision about a promotion is looked at again on a server."""
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,21 @@ def create_version(name: str, model_id: str, mlflow_run_id: str, tags: dict[str,
             except MlflowException as race:  # on a server, somebody else's run may have been faster
                 if race.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
-        version = client.create_model_version(
-            name, f"models:/{model_id}", run_id=mlflow_run_id, model_id=model_id, tags=tags
-        ).version
-        client.set_registered_model_alias(name, CHALLENGER, version)
+        # The answer to an earlier try may be what got lost.
+        mine = f"name = '{name}' AND run_id = '{mlflow_run_id}'"
+        found = [
+            str(entry.version)
+            for entry in _search(client.search_model_versions, mine)
+            if entry.source == f"models:/{model_id}"
+        ]
+        if found:
+            version = found[0]
+        else:
+            version = client.create_model_version(
+                name, f"models:/{model_id}", run_id=mlflow_run_id, model_id=model_id, tags=tags
+            ).version
+        if not found or _aliases(client, name).get(CHAMPION) != version:
+            client.set_registered_model_alias(name, CHALLENGER, version)
     return str(version)
 
 
@@ -208,8 +223,12 @@ def resolve_version(name: str, version: str) -> str:
             return aliases[version]
         if version.isdecimal():
             return str(_version(client, name, version).version)
-    known = ", ".join(sorted(aliases)) or "none"
-    raise NoModelError(f"{name} has no alias {version!r}.{nearest(version, aliases)} Aliases: {known}")
+    if not aliases:
+        raise NoModelError(f"{name} has no alias {version!r}, and no other")
+    known = ", ".join(
+        f"models:/{name}@{alias} (version {number})" for alias, number in sorted(aliases.items())
+    )
+    raise NoModelError(f"{name} has no alias {version!r}.{nearest(version, aliases)} There is {known}")
 
 
 def promote(name: str, version: str) -> str:
@@ -264,6 +283,8 @@ def promote_if_better(
     rescored: dict[str, Score] = {}
     trouble = ""
     while True:
+        began = time.monotonic()
+        decision = None
         with open_client() as client:
             candidate = read_score(_version(client, name, version).tags)
             if candidate is None:
@@ -284,7 +305,10 @@ def promote_if_better(
                 if decision.promote:
                     _make_champion(client, name, version)
                 client.set_model_version_tag(name, version, "promotion", decision.reason)
+        if decision is not None:
+            if _stands(name, version, decision, policy, time.monotonic() - began):
                 return decision
+            continue
         # Scoring may take minutes: done without the lock, and the champion is looked up again afterwards.
         assert champion is not None
         assert evaluate_champion is not None
@@ -295,6 +319,31 @@ def promote_if_better(
             rescored[champion], trouble = Score("", 0.0, False, ""), f" ({store.brief(error)})"
         else:
             rescored[champion] = replace(candidate, value=value)
+
+
+def _stands(name: str, version: str, decision: Decision, policy: Policy, took: float) -> bool:
+    """Tells whether a decision still holds; it is looked at again a moment later, for a server has no lock.
+
+    Two processes on a server can read the same champion and both replace it; the worse one may write last, or take
+    away the alias of a challenger that it has not seen. Each looks again once the other must have written.
+
+    Args:
+        name: Registered model.
+        version: The challenger.
+        decision: What was decided and written.
+        policy: Rules.
+        took: Seconds from reading the champion to the end of writing.
+    """
+    if store.sqlite_path(store.current()) is not None:
+        return True
+    time.sleep(max(SETTLE_SECONDS, 2 * took))
+    with open_client() as client:
+        aliases = _aliases(client, name)
+        if decision.promote:
+            return policy.promote == "always" or aliases.get(CHAMPION) == version
+        if aliases.get(CHAMPION) != version and int(aliases.get(CHALLENGER, 0)) < int(version):
+            client.set_registered_model_alias(name, CHALLENGER, version)
+    return True
 
 
 def list_versions(name: str | None = None) -> list[Version]:

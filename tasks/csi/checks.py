@@ -15,7 +15,5 @@ def check_scoring(config: CsiScoringConfig) -> None:
     for option in ("batch", "order"):
         if getattr(config, option) < 1:
             raise ConfigError(f"--scoring.{option} {getattr(config, option)} must be 1 or more")
-    if not config.baselines:
-        raise ConfigError("--scoring.baselines needs one at least, such as [last]: no result stands alone")
     if not 0 <= config.ridge < math.inf:
         raise ConfigError(f"--scoring.ridge {config.ridge} must be 0 or more")

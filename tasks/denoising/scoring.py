@@ -57,8 +57,6 @@ def bm3d(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def check_baselines(names: Sequence[str]) -> None:
     """Raises ``ConfigError`` if baselines cannot be scored, before a model is trained for nothing."""
-    if not names:
-        raise ConfigError("--scoring.baselines is empty; name one or more, such as noisy")
     if "bm3d" in names and find_spec("bm3d") is None:
         raise ConfigError(
             "the baseline bm3d needs the package bm3d (for non-commercial use): pip install bm3d"

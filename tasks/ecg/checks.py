@@ -29,10 +29,6 @@ def check_scoring(config: EcgScoringConfig) -> None:
     check_windows(config, "scoring")
     if config.bootstrap < 0:
         raise ConfigError(f"--scoring.bootstrap {config.bootstrap} must be 0 or more")
-    if not config.baselines:
-        raise ConfigError(
-            "--scoring.baselines needs one at least, such as [prevalence]: no result stands alone"
-        )
 
 
 def check_training(config: EcgConfig) -> None:

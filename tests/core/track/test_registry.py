@@ -114,7 +114,9 @@ def test_unknown_names_versions_and_aliases(submit, tracking):
         registry.promote("skipway-super_resolution", "1")
     with pytest.raises(TrackingError, match="has no version 7"):
         registry.promote(NAME, "7")
-    with pytest.raises(TrackingError, match=r"Did you mean 'champion'.*Aliases: champion"):
+    with pytest.raises(
+        TrackingError, match=rf"Did you mean 'champion'.*There is models:/{NAME}@champion \(version 1\)"
+    ):
         fetch(f"models:/{NAME}@champoin", tracking)
     with pytest.raises(TrackingError, match="no registered model"):
         fetch("models:/skipway-other@champion", tracking)

@@ -218,11 +218,6 @@ def test_bm3d_without_its_package_is_one_line(monkeypatch):
     check_baselines(["nlm", "noisy"])
 
 
-def test_a_comparison_with_nothing_is_told():
-    with pytest.raises(ConfigError, match=r"--scoring\.baselines is empty"):
-        check_baselines([])
-
-
 # ---------------------------------------------------------------- what is said of a file
 
 
