@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import Counter
+from functools import cache
 
 import pytest
 import torch
@@ -26,7 +27,6 @@ EVERY = [
     for dims in BACKBONES[name].spec.allowed_dims
     if name not in LONG
 ]
-every_backbone = pytest.mark.parametrize(("name", "dims"), EVERY)
 SIZE = 64
 SMALL = {"layers": (1, 2), "widths": (16, 32), "strides": (1, 2), "dilations": (1, 1)}
 """A ResNet of three blocks."""
@@ -42,39 +42,41 @@ def small(name="resnet18", **options):
     return create_backbone(name, **{**SMALL, "stem_width": 8, "stem_out": 8, **options})
 
 
-@every_backbone
-def test_features_are_what_the_data_says(name, dims):
-    model = on_meta(name, dims=dims, in_channels=2, num_classes=5)
+@pytest.mark.parametrize(("name", "dims"), EVERY)
+def test_a_backbone_is_what_its_data_says(name, dims):
+    """Features, stem, head, blocks that know their place: of one network, since building it is what takes time."""
+    model = on_meta(name, dims=dims, in_channels=2, num_classes=5, drop_path=0.25)
     x = torch.empty(2, 2, *(SIZE,) * dims, device="meta")
-    features = model.forward_features(x)
-    assert len(features) == len(model.feature_info)
-    for feature, info in zip(features, model.feature_info, strict=True):
+    features = model.forward_features(x, stem=True)
+    infos = [info for info in (model.stem_info, *model.feature_info) if info is not None]
+    assert len(features) == len(infos)
+    for feature, info in zip(features, infos, strict=True):
         assert feature.shape == (2, info.channels, *(SIZE // info.reduction,) * dims)
         assert model.get_submodule(info.module) is not None
+    assert [f.shape for f in model.forward_features(x)] == [
+        f.shape for f in features[-len(model.feature_info) :]
+    ]
     assert model(x).shape == (2, 5)
-    pooled = on_meta(name, dims=dims, in_channels=2)
-    assert pooled(x).shape == (2, pooled.num_features) == (2, model.feature_info[-1].channels)
 
-
-@every_backbone
-def test_the_stem_comes_first_where_there_is_one(name, dims):
-    model = on_meta(name, dims=dims)
-    x = torch.empty(1, 3, *(SIZE,) * dims, device="meta")
-    features = model.forward_features(x, stem=True)
-    assert len(features) == len(model.feature_info) + (model.stem_info is not None)
-    if (info := model.stem_info) is not None:
-        assert features[0].shape == (1, info.channels, *(SIZE // info.reduction,) * dims)
-
-
-@every_backbone
-def test_blocks_know_their_place(name, dims):
-    """Every block has its own index from 1 to the depth, and the drop path rate grows to the one asked for."""
-    blocks = [m for m in on_meta(name, dims=dims, drop_path=0.25).modules() if isinstance(m, Residual)]
-    places = [block.rule.spec.index for block in blocks]
-    assert places == list(range(1, len(blocks) + 1))
+    blocks = [module for module in model.modules() if isinstance(module, Residual)]
+    assert [block.rule.spec.index for block in blocks] == list(range(1, len(blocks) + 1))
     assert {block.rule.spec.depth for block in blocks} <= {len(blocks)}
     rates = [getattr(block.drop_path, "rate", 0.0) for block in blocks]
     assert rates == sorted(rates) and (len(blocks) < 2 or rates[-1] == 0.25)
+
+
+@pytest.mark.parametrize("name", [name for name in list_backbones() if name not in LONG])
+def test_without_classes_a_backbone_gives_pooled_features(name):
+    dims = BACKBONES[name].spec.allowed_dims[0]
+    model = on_meta(name, dims=dims)
+    pooled = model(torch.empty(2, 3, *(SIZE,) * dims, device="meta"))
+    assert pooled.shape == (2, model.num_features) == (2, model.feature_info[-1].channels)
+
+
+@cache
+def kinds_of_layers(name, dims, norm, act):
+    layers = {"layers": (1, 2), "strides": (1, 2), "dilations": (1, 1)}
+    return Counter(map(type, on_meta(name, dims=dims, norm=norm, act=act, **layers).modules()))
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -85,16 +87,13 @@ def test_blocks_know_their_place(name, dims):
 )
 def test_norm_and_activation_reach_every_layer(name, dims, norm, act):
     """MONAI's ResNet loses both behind the stem."""
-    layers = {"layers": (1, 2), "strides": (1, 2), "dilations": (1, 1)}
-    asked = on_meta(name, dims=dims, norm=norm, act=act, **layers)
-    usual = on_meta(name, dims=dims, **layers)
-    kinds, before = Counter(map(type, asked.modules())), Counter(map(type, usual.modules()))
+    kinds, before = kinds_of_layers(name, dims, norm, act), kinds_of_layers(name, dims, "batch", "relu")
     norm_type, act_type = type(nd.norm(norm, dims, 32)), type(nd.act(act))
     if norm != "none":
         assert kinds[norm_type] == before[type(nd.norm("batch", dims, 32))]
     assert kinds[act_type] == before[nn.ReLU]
     if norm != "batch":
-        assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in asked.modules())
+        assert not any(issubclass(kind, nn.modules.batchnorm._BatchNorm) for kind in kinds)
     if act != "relu":
         assert not kinds[nn.ReLU]
 
