@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config import dump_config
+from core.config import dump_config, flatten, to_dict
 from core.errors import TrackingError
 from core.report.pages import embed, embed_figure, figure_files, render
 from core.report.summary import SUMMARY, Summary, read_summary, verdict, write_summary
@@ -42,8 +42,9 @@ def write_report(
         results: All metrics of all methods.
         notes: What was assumed about data and model, one line each.
     """
+    model = flatten(to_dict(config)).get("model.name", task.title)
     summary = Summary(
-        title=f"{task.title} on {data.name}",
+        title=f"{model} on {data.name}",
         model=task.title,
         data={"name": data.name, "size": data.size, "digest": data.digest},
         higher_is_better=task.higher_is_better,

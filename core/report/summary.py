@@ -21,7 +21,7 @@ class Summary:
     """Content of ``report.json``.
 
     Attributes:
-        title: Heading, ``N-BEATS on tourism``.
+        title: Heading, ``nbeats_generic on tourism``.
         model: Heading of the model's column.
         data: ``name``, ``size`` in samples and ``digest``.
         higher_is_better: Direction of the primary metric.
@@ -106,7 +106,8 @@ def summary_of_record(record: Record) -> Summary | None:
     results = {method: Evaluation(values) for method, values in metrics.items()}
     data = record.datasets[0] if record.datasets else {"name": "unknown data", "size": 0, "digest": ""}
     rows = compare(results, score["metric"], higher, unit)
-    return Summary(f"{model} on {data['name']}", model, data, higher, rows, metrics, [])
+    name = record.params.get("model.name", model)
+    return Summary(f"{name} on {data['name']}", model, data, higher, rows, metrics, [])
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
