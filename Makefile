@@ -25,17 +25,13 @@ format: $(READY)  ## rewrite files in the project's style
 faults: $(READY)  ## kills, full disks, broken and hostile files: what happens, in figures; about half an hour
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
-bench: $(READY)  ## speed against peers, about twenty minutes
-	$(BIN)/python -m benchmarks.forecasting
-	$(BIN)/python -m benchmarks.backbones
-	$(BIN)/python -m benchmarks.restoration
-	$(BIN)/python -m benchmarks.segmentation
-	$(BIN)/python -m benchmarks.detection
-	$(BIN)/python -m benchmarks.speech
-	$(BIN)/python -m benchmarks.sequence
+bench: $(READY)  ## speed against peers, written to docs/benchmarks.md; on a machine that does nothing else
+	$(BIN)/python -m benchmarks
 
-docs: $(READY)  ## docs/commands.md from the help texts
+docs: $(READY)  ## docs/commands.md, docs/core.md, docs/licences.md, and the reference of the core in docs/api
 	$(BIN)/python -m docs.commands > docs/commands.md
+	$(BIN)/python -m docs.licences
+	$(BIN)/python -m docs.api
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

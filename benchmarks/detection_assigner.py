@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.measure import interleave, print_comparison, print_machine
+from benchmarks.measure import interleave, print_bar, print_comparison, print_heading, print_text
 from core.train.hardware import keep_large_allocations
 from tasks.detection.assigner import assign
 from tasks.detection.models.head import decode_boxes
@@ -130,19 +130,25 @@ def compare(size: int, objects: int, classes: int, rounds: int) -> bool:
     ours, theirs = (run() for run in contestants.values())
     same = torch.equal(ours[0], theirs[0]) and torch.allclose(ours[1], theirs[1], atol=1e-5)
     times = interleave(contestants, rounds)
-    title = f"assigning {objects} objects of {classes} classes, {size} px, {len(image[2])} places"
+    title = f"Assigning {objects} objects of {classes} classes, {size} px, {len(image[2])} places"
     print_comparison(title, "image", 1, times)
     memory = {name: peak_memory(run) for name, run in contestants.items()}
-    print("  ".join(f"{name}: {held / 2**20:.2f} MiB" for name, held in memory.items()))
     cpu, held = times["literal"][0] / times["skipway"][0], memory["literal"] / memory["skipway"]
-    print(f"{int((ours[0] >= 0).sum())} places have an object; {'equal' if same else 'NOT EQUAL'}")
-    for bar, measured, what in ((CPU_BAR, cpu, "CPU time"), (MEMORY_BAR, held, "memory")):
-        print(f"bar: {bar:g} times less {what}, {measured:.1f}: {'met' if measured >= bar else 'MISSED'}")
-    return same and cpu >= CPU_BAR and held >= MEMORY_BAR
+    sizes = ", ".join(f"{name} {held / 2**20:.2f} MiB" for name, held in memory.items())
+    print_text(
+        f"Memory: {sizes}. {int((ours[0] >= 0).sum())} places have an object; what is assigned is "
+        f"{'equal' if same else 'NOT EQUAL'}."
+    )
+    fine = same
+    for bar, measured, kind in ((CPU_BAR, cpu, "CPU time"), (MEMORY_BAR, held, "memory")):
+        what = f"{kind} of assigning {objects} objects of {classes} classes, against the literal form"
+        met = same and measured >= bar
+        fine = print_bar(what, f"{bar:g} times less", f"{measured:.1f}", met) and fine
+    return fine
 
 
 def main() -> None:
-    """Prints the table and whether all is as it should be."""
+    """Prints the table and the bars."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -155,9 +161,8 @@ def main() -> None:
     # As in trainings; both have it.
     keep_large_allocations()
     torch.set_num_threads(options.threads)
-    print_machine()
-    fine = compare(options.size, options.objects, options.classes, options.rounds)
-    print("as it should be" if fine else "NOT as it should be")
+    print_heading("Assigning objects to places")
+    compare(options.size, options.objects, options.classes, options.rounds)
 
 
 if __name__ == "__main__":

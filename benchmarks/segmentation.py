@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -32,8 +31,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import install_peer, interleave, print_comparison, print_machine
-from benchmarks.segmentation_export import Sizes, bar_met, compare_export
+from benchmarks.measure import (
+    install_peer,
+    interleave,
+    print_bar,
+    print_comparison,
+    print_heading,
+    print_text,
+)
+from benchmarks.segmentation_export import Sizes, compare_export
 from benchmarks.segmentation_peers import (
     NNUNET,
     PLANNING,
@@ -50,6 +56,9 @@ from tasks.segmentation.planning.planner import make_plans
 from tasks.segmentation.windows import sliding_window, window_starts
 
 PLANNING_BAR, STEP_BAR = 100.0, 1.03
+SMALL = (
+    "Of small volumes, for which nnU-Net tries few networks, the lead is 37 and 62 times (commit 589e77e)."
+)
 STATISTICS = {
     "max": 255.0,
     "mean": 100.0,
@@ -87,11 +96,20 @@ def compare_planning(sizes: Sizes, rounds: int, nnunet: bool) -> bool:
             with tempfile.TemporaryDirectory() as folder:
                 contestants = planners(Path(folder), fingerprints()[name], preset, nnunet)
                 times = interleave(contestants, 1 if name == "ct" else min(rounds, sizes.rounds))
-                print_comparison(f"planning {name}, {preset}", "data set", 1, times)
+                print_comparison(f"Planning {name}, {preset}, from file to file", "data set", 1, times)
                 if nnunet:
                     fine = _same_plans(*(run() for run in contestants.values())) and fine
                     walls = [total + wall for total, (_, wall) in zip(walls, times.values(), strict=True)]
-    return not nnunet or (bar_met(PLANNING_BAR, walls[1] / walls[0], "less wall-clock time") and fine)
+    if not nnunet:
+        return True
+    ratio = walls[1] / walls[0]
+    return print_bar(
+        "planning of all configurations over all data sets, wall time, equal plans, against nnU-Net",
+        f"{PLANNING_BAR:g} times less",
+        f"{ratio:.0f}",
+        ratio >= PLANNING_BAR and fine,
+        SMALL,
+    )
 
 
 def planners(folder: Path, stored: Fingerprint, preset: str, nnunet: bool) -> dict[str, Callable[[], Any]]:
@@ -131,7 +149,7 @@ def _same_plans(ours: Path, theirs: Path) -> bool:
         for key, value in configuration.items()
         if own.get(name, {}).get(key) != value
     ]
-    print(f"plans are {'NOT EQUAL: ' + '; '.join(different) if different else 'equal'}")
+    print_text(f"The plans are {'NOT EQUAL: ' + '; '.join(different) if different else 'equal'}.")
     return not different
 
 
@@ -162,13 +180,15 @@ def compare_steps(sizes: Sizes, rounds: int) -> bool:
         {name: partial(step, network) for name, network in networks.items()}, min(rounds, sizes.rounds)
     )
     patch = " x ".join(map(str, plan.patch_size))
-    print_comparison(f"training step, {sizes.batch} x 1 x {patch}", "patch", sizes.batch, times)
+    print_comparison(
+        f"Training step of the ResEnc U-Net, {sizes.batch} x 1 x {patch}", "patch", sizes.batch, times
+    )
     ours, theirs = times.values()
     ratio = ours[0] / theirs[0]
-    print(f"parameters: {', '.join(f'{count:,}' for count in counts.values())}")
+    print_text(f"Parameters: {', '.join(f'{count:,}' for count in counts.values())}.")
     met = ratio <= STEP_BAR and len(set(counts.values())) == 1
-    print(f"bar: at most {STEP_BAR:g} of its CPU time, measured {ratio:.2f}: {'met' if met else 'MISSED'}\n")
-    return met
+    what = "training step of the ResEnc U-Net, CPU time over that of dynamic-network-architectures"
+    return print_bar(what, f"at most {STEP_BAR:g}", f"{ratio:.2f}", met)
 
 
 class Trivial(nn.Module):
@@ -219,7 +239,7 @@ def compare_windows(sizes: Sizes, rounds: int) -> bool:
         same = same and ours.windows == theirs.windows == expected
         counted = ours.windows, theirs.windows
         times = interleave({"skipway": skipway, "MONAI's sliding_window_inference": monai}, rounds)
-        title = f"windows of {side}^3, {outputs} classes, windows: {counted[0]} and {counted[1]}"
+        title = f"Sliding window over {side}^3, {outputs} classes, windows: {counted[0]} and {counted[1]}"
         print_comparison(title, "window", expected, times)
     return same
 
@@ -236,32 +256,27 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it works, no figures")
     parser.add_argument("--nnunet", type=Path, help="folder with nnU-Net; pip installs it there if it is not")
     options = parser.parse_args()
-    nnunet = False
+    nnunet, wrong = False, "no --nnunet FOLDER is given"
     if options.nnunet:
         wrong = install_peer(options.nnunet, NNUNET, f"{PLANNING}.default_experiment_planner")
         nnunet = not wrong
-        if wrong:
-            print(f"nnU-Net is left out: {wrong}")
         sys.path.append(str(options.nnunet))  # after the environment, whose torch counts
-    else:
-        print("nnU-Net is left out, and so is the step: no --nnunet FOLDER is given")
     # As in trainings and in predict; both of a pair have it.
     keep_large_allocations()
     torch.set_num_threads(options.threads)
-    print_machine()
-    print(f"load average now {os.getloadavg()[0]:.1f}")
+    print_heading("Segmentation")
+    if wrong:
+        print_text(f"nnU-Net is left out, and so is the step: {wrong}")
     sizes, rounds = (QUICK, 1) if options.quick else (Sizes(), options.rounds)
-    results = []
     if "planning" in options.parts:
-        results.append(compare_planning(sizes, rounds, nnunet))
+        compare_planning(sizes, rounds, nnunet)
     if "export" in options.parts:
-        results.append(compare_export(sizes, rounds, options.threads, nnunet))
-    if "windows" in options.parts:
-        results.append(compare_windows(sizes, rounds))
+        compare_export(sizes, rounds, options.threads, nnunet)
+    if "windows" in options.parts and not compare_windows(sizes, rounds):
+        print_text("The windows are NOT as many as they should be.")
     # Last, since the memory that it leaves behind decides about windows more than the windows do.
     if "step" in options.parts and nnunet:
-        results.append(compare_steps(sizes, rounds))
-    print(f"{sum(results)} of {len(results)} parts are as they should be")
+        compare_steps(sizes, rounds)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
+from benchmarks.measure import PROGRESS, print_bar, print_table
 from benchmarks.segmentation_peers import nnunet_export
 from core.train.hardware import keep_large_allocations
 from tasks.segmentation.frame import Frame
@@ -45,13 +44,6 @@ class Sizes:
     volume: int = 128
     sets: tuple[str, ...] = ("hippocampus", "prostate", "ct")
     rounds: int = 5
-
-
-def bar_met(bar: float, measured: float, what: str) -> bool:
-    """Prints a bar and whether it is met."""
-    met = measured >= bar
-    print(f"bar: {bar:g} times {what}, measured {measured:.1f}: {'met' if met else 'MISSED'}\n", flush=True)
-    return met
 
 
 def frame_of(sizes: Sizes) -> Frame:
@@ -153,7 +145,9 @@ def compare_export(sizes: Sizes, rounds: int, threads: int, nnunet: bool) -> boo
     names = [name for name in EXPORTS if nnunet or not name.startswith("nnU-Net")]
     seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
     classes: dict[str, np.ndarray] = {}
-    for _ in track(range(min(rounds, sizes.rounds)), description="exporting", transient=True):
+    for _ in track(
+        range(min(rounds, sizes.rounds)), description="exporting", transient=True, console=PROGRESS
+    ):
         for name in names:
             pipe, theirs = context.Pipe()
             process = context.Process(target=serve_export, args=(theirs, name, sizes, threads, sys.path))
@@ -166,15 +160,20 @@ def compare_export(sizes: Sizes, rounds: int, threads: int, nnunet: bool) -> boo
         name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in seen.items()
     }
     shape, full = (" x ".join(map(str, each)) for each in (sizes.logits, sizes.full))
-    table = Table(title=f"export of {shape} to {full}")
-    for column in ("", "CPU s", "wall s", "MB", "CPU ratio", "MB ratio", "equal voxels"):
-        table.add_column(column, justify="right" if column else "left")
     first, *_ = medians.values()
+    table = []
     for name, (cpu, wall, memory) in medians.items():
         equal = np.mean(classes[name] == classes["skipway"])
         ratios = (f"{cpu / first[0]:.2f}", f"{memory / first[2]:.2f}")
-        table.add_row(name, f"{cpu:.3f}", f"{wall:.3f}", f"{memory:.1f}", *ratios, f"{equal:.3%}")
-    Console(width=110).print(table)
+        table.append([name, f"{cpu:.3f}", f"{wall:.3f}", f"{memory:.1f}", *ratios, f"{equal:.3%}"])
+    columns = ["", "CPU s", "wall s", "MB", "CPU ratio", "MB ratio", "equal voxels"]
+    title = f"Export of logits of {sizes.logits[0]} classes, {shape} to {full} voxels, each in a process of its own"
+    print_table(title, columns, table)
     same = bool(np.mean(classes["skipway"] == classes["all classes, then argmax"]) > 0.9999)
     ratio = medians["all classes, then argmax"][2] / first[2]
-    return bar_met(MEMORY_BAR, ratio, "less memory than the plain way") and same
+    return print_bar(
+        "memory of an export, class by class with a running argmax, against all classes and then argmax",
+        f"{MEMORY_BAR:g} times less",
+        f"{ratio:.1f}",
+        ratio >= MEMORY_BAR and same,
+    )

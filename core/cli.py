@@ -130,7 +130,8 @@ OUT_OF_MEMORY = "out of memory; take smaller batches, patches, tiles or a smalle
 
 def _memory_is_out(error: RuntimeError) -> bool:
     """Whether torch got no memory; on a CPU it says so in words alone."""
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "Storage size calculation overflowed")
+    return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in said)
 
 
 def _told(error: object, argv: list[str], code: int = 1) -> int:
@@ -164,8 +165,13 @@ def _parse(task: Task, command: str, argv: list[str]) -> tuple[Any, str | None]:
     )
     if command == "train":
         check_train(config.train)
-    if command in ("train", "evaluate") and getattr(getattr(config, "scoring", None), "baselines", None) == []:
-        raise ConfigError("--scoring.baselines is empty: no result stands alone; name one or more (see --help)")
+    if (
+        command in ("train", "evaluate")
+        and getattr(getattr(config, "scoring", None), "baselines", None) == []
+    ):
+        raise ConfigError(
+            "--scoring.baselines is empty: no result stands alone; name one or more (see --help)"
+        )
     return config, resume
 
 
@@ -191,4 +197,8 @@ def _resumed(task: Task, argv: list[str]) -> tuple[list[str], str | None]:
 
     output = next((words[i + 1] for i, w in enumerate(words[:-1]) if w == "--output"), "runs")
     folder = find_run(Path(output), words[at + 1], task.name)
+    if not (folder / "config.yaml").exists():
+        raise ConfigError(
+            f"run {folder} was ended before it began: it has no config.yaml; train without --resume"
+        )
     return ["--config", str(folder / "config.yaml"), *words[:at], *words[at + 2 :]], str(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -333,6 +334,35 @@ def check_train(config: TrainConfig) -> None:
             )
     if config.max_time is not None:
         parse_duration(config.max_time)
+
+
+SEEDS = 2**32
+"""Seeds lie below it: the least that a generator of ours takes."""
+LARGEST = 2**63
+"""Whole numbers lie below it: more no tensor can count."""
+
+
+def check_values(config: Any, prefix: str = "--") -> None:
+    """Raises ``ConfigError`` for a number that is not finite or past counting, an impossible seed and an empty path.
+
+    Args:
+        config: A dataclass of options, with others inside.
+        prefix: What stands before its names.
+    """
+    for entry in dataclasses.fields(config):
+        name, value = f"{prefix}{entry.name}", getattr(config, entry.name)
+        if dataclasses.is_dataclass(value):
+            check_values(value, f"{name}.")
+            continue
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if not all(math.isfinite(part) for part in parts if isinstance(part, float)):
+            raise ConfigError(f"{name} {value} is not finite; give a number")
+        if any(abs(part) >= LARGEST for part in parts if isinstance(part, int)):
+            raise ConfigError(f"{name} {value} is too large; use a smaller number")
+        if entry.name.split("_")[-1] == "path" and "" in (value if isinstance(value, list) else [value]):
+            raise ConfigError(f"{name} is empty; name a file or a folder, or leave it out")
+        if entry.name.split("_")[-1] == "seed" and isinstance(value, int) and not 0 <= value < SEEDS:
+            raise ConfigError(f"{name} {value} is no seed; use a whole number from 0 to {SEEDS - 1}")
 
 
 def parse_duration(text: str) -> float:

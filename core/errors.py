@@ -4,6 +4,29 @@ Everything that a user can cause (a flag, a file, a server) is a :class:`Skipway
 prints its text and exits with ``exit_code``. Anything else is a defect of ours and keeps its traceback.
 """
 
+from __future__ import annotations
+
+import unicodedata
+
+
+def one_line(text: object) -> str:
+    """Returns text that a terminal shows as one line: what would steer it, as in names of files, is written out."""
+    text = str(text)
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return "".join(
+        character if unicodedata.category(character) not in STEERING else repr(character)[1:-1]
+        for character in text
+    )
+
+
+LONGEST = 2000
+"""Characters of a line; the middle of a longer one is left out."""
+
+
+STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of control and formatting characters, halves of pairs, and line breaks."""
+
 
 class SkipwayError(ValueError):
     """Base of all errors that are shown to users as one line."""

@@ -71,12 +71,17 @@ def check_outputs(path: Path, output: np.ndarray, expected: np.ndarray) -> None:
     Raises:
         PackageError: They differ by more than 1e-4 of the largest value.
     """
-    error = float(np.abs(output - expected).max() / np.abs(expected).max())
+    error = difference(output, expected)
     if not error < TOLERANCE:
         path.unlink()
         raise PackageError(
             f"{path} differs from the model by {error:.1e} and was removed; please report this"
         )
+
+
+def difference(output: np.ndarray, expected: np.ndarray) -> float:
+    """Returns the largest difference of two outputs, relative to the largest value expected."""
+    return float(np.abs(output - expected).max() / np.abs(expected).max())
 
 
 def _write_onnx(

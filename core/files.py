@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,17 @@ class MadeFolder:
 def _remove(path: Path, owner: int) -> None:
     if os.getpid() == owner:
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives an ``OSError`` that names no file, as that of a full disk, the name of the one that is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def make_folder(path: Path, option: str) -> Path:
@@ -60,6 +73,19 @@ def tell_left_out(names: Sequence[str], shown: int = SHOWN) -> None:
     if names:
         what = "1 file with another ending" if len(names) == 1 else f"{len(names)} files with other endings"
         print(f"{what} left out: {', '.join(names[:shown])}{', ...' if len(names) > shown else ''}")
+
+
+def load_json(text: str | bytes) -> Any:
+    """Returns the content of JSON text.
+
+    Raises:
+        json.JSONDecodeError: It is none, or one of thousands of brackets in each other.
+        UnicodeDecodeError: The bytes are no text.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from None
 
 
 def from_base64(text: Any, column: str, what: str = "a file") -> bytes:

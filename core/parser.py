@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, set_loader
 
-from core.errors import ConfigError
+from core.config import check_values
+from core.errors import ConfigError, one_line
 from core.registry import Registry, nearest
 from core.yaml12 import load_yaml
 
@@ -67,7 +68,7 @@ class Parser(ArgumentParser):
                 text += " Write a list, and numbers in quotes: '[cat, \"7\"]'"
         elif wrong := re.search(r'Parser key "([^"]+)": (.*)', text):
             text = f"--{wrong.group(1)}: {wrong.group(2)}"
-        print(f"{self.prog}: error: {text} (see --help)", file=sys.stderr)
+        print(one_line(f"{self.prog}: error: {text} (see --help)"), file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -100,7 +101,10 @@ def parse(
     parser = Parser(
         prog=prog, description=description, epilog=epilog, allow_abbrev=False, formatter_class=HelpFormatter
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file; flags override what it says.")
+    instead = f" It stands in for {'/'.join(default_config.parts[-2:])}." if default_config else ""
+    parser.add_argument(
+        "--config", action=ActionConfigFile, help=f"YAML file; flags override what it says.{instead}"
+    )
     parser.add_argument("--debug", action="store_true", help="Show tracebacks instead of one-line errors.")
     for option, text in (extra or {}).items():
         parser.add_argument(option, help=text)
@@ -121,12 +125,40 @@ def parse(
         parser.set_defaults(options)
     _allow_bare_flags(parser)
     argv = [_underscored(word, parser._option_string_actions) for word in argv]
-    built = parser.instantiate(parser.parse_args(argv))
+    parsed = parser.parse_args(argv)
+    for entry in dataclasses.fields(root):
+        if entry.default_factory is not dataclasses.MISSING and parsed.get(entry.name) is None:
+            raise ConfigError(
+                f"{entry.name} has no options below it; give some, or leave it out (see --help)"
+            )
+    built = parser.instantiate(parsed)
     names = {f.name for f in dataclasses.fields(root)}
     values = {name: getattr(built, name) for name in names - {"given"}}
     if "given" in names:
         values["given"] = tuple(parser.parse_args(argv, defaults=False).as_flat().__dict__)
-    return root(**values)
+    config = root(**values)
+    check_values(config)
+    return config
+
+
+def take(argv: list[str], options: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """Takes ``--option value`` and ``--option=value`` out of the arguments; the last one counts.
+
+    Raises:
+        ConfigError: The value is missing.
+    """
+    taken: dict[str, str] = {}
+    rest = []
+    words = iter(argv)
+    for word in words:
+        option, joined, value = word.partition("=")
+        if option not in options:
+            rest.append(word)
+            continue
+        taken[option] = value if joined else next(words, "")
+        if not taken[option] or taken[option].startswith("--"):
+            raise ConfigError(f"{option} needs a value (see --help)")
+    return taken, rest
 
 
 def _allow_bare_flags(parser: ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from core.config import to_dict
 from core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +41,17 @@ class Dataset(Protocol):
     @property
     def digest(self) -> str:
         """Hex SHA-256 of the content; equal digests mean the same data and the same split."""
+
+
+def data_record(data: Dataset, options: Any = None) -> dict[str, Any]:
+    """Returns what records say of data: name, number of samples, digest, and the options that read it.
+
+    Args:
+        data: The data.
+        options: ``data`` of a configuration, with what was found in the files, so that others are read in the same way.
+    """
+    record = {"name": data.name, "size": data.size, "digest": data.digest}
+    return record if options is None else record | {"config": to_dict(options)}
 
 
 @dataclass
@@ -116,6 +128,8 @@ class Task(ABC):
     where there is no champion."""
     more_commands: ClassVar[dict[str, str]] = {}  # ClassVar
     """Commands beside the usual ones, ``python -m tasks.<name>.<command>``, with one line on each."""
+    limits: ClassVar[tuple[str, ...]] = ()
+    """What its models are not for, one sentence each: a part of every model card."""
     live_inputs: ClassVar[tuple[str, ...]] = ()
     """What ``predict --input`` takes besides paths, such as ``-`` for standard input."""
 

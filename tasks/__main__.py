@@ -13,9 +13,11 @@ from core.cli import DESCRIPTIONS
 from core.cli import main as run_command
 from core.errors import SkipwayError
 from core.task import load_task
-from tasks import compare
+from tasks import compare, sweep
 
-USAGE = f"usage: python -m tasks [{'|'.join([*DESCRIPTIONS, 'compare'])}] TASK [options]"
+ACROSS = {"compare": compare.main, "sweep": sweep.main}
+"""Commands that train several models of a task."""
+USAGE = f"usage: python -m tasks [{'|'.join([*DESCRIPTIONS, *ACROSS])}] TASK [options]"
 
 
 def task_names() -> list[str]:
@@ -47,6 +49,7 @@ def print_listing() -> None:
         for lines in task.examples.values():
             print(f"  example   {lines[0]}")
         print(f"  example   python -m tasks.compare --task {name} --rules add,laurel_rw --seeds 3")
+        print(f"  example   python -m tasks.sweep --task {name} --space '{{train.lr: log 1e-4..1e-2}}'")
     print("\nbackbones in 1-D, 2-D and 3-D (tcn 1-D, p3d* 3-D alone), for create_backbone(name):")
     for module, names in backbones_by_family().items():
         print(f"  {module:12} {', '.join(names)}")
@@ -59,8 +62,8 @@ def main() -> int:
     if not words:
         print_listing()
         return 0
-    if words[0] == "compare" and len(words) > 1:
-        return compare.main(["--task", *words[1:]])
+    if words[0] in ACROSS and len(words) > 1:
+        return ACROSS[words[0]](["--task", *words[1:]])
     if words[0] not in DESCRIPTIONS or len(words) < 2:
         print(USAGE, file=sys.stdout if words[0] in ("-h", "--help") else sys.stderr)
         return 0 if words[0] in ("-h", "--help") else 2

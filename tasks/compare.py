@@ -13,7 +13,7 @@ from typing import Any
 from core.cli import default_config, with_one_line_errors
 from core.config import RunConfig, check_train
 from core.errors import ConfigError
-from core.parser import parse
+from core.parser import parse, take
 from core.registry import nearest
 from core.task import Task, load_task
 
@@ -97,26 +97,6 @@ def read_arguments(argv: list[str]) -> tuple[Task, Any, list[str] | None, int | 
     check_train(config.train)
     folder = resume or output
     return task, config, rules, seeds, Path(folder) if folder is not None else None
-
-
-def take(argv: list[str], options: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
-    """Takes ``--option value`` and ``--option=value`` out of the arguments; the last one counts.
-
-    Raises:
-        ConfigError: The value is missing.
-    """
-    taken: dict[str, str] = {}
-    rest = []
-    words = iter(argv)
-    for word in words:
-        option, joined, value = word.partition("=")
-        if option not in options:
-            rest.append(word)
-            continue
-        taken[option] = value if joined else next(words, "")
-        if not taken[option] or taken[option].startswith("--"):
-            raise ConfigError(f"{option} needs a value (see --help)")
-    return taken, rest
 
 
 def _known_task(folder: Path) -> str:

@@ -80,13 +80,13 @@ def stop_after():
 
         original = train.Observer
 
-        def observer(advance, log):
+        def observer(advance, log, validated):
             def count(done, total):
                 advance(done, total)
                 if done == step:
                     os.kill(os.getpid(), signal.SIGTERM)
 
-            return original(count, log)
+            return original(count, log, validated)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(train, "Observer", observer)

@@ -12,13 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from core.commands.compare_setup import Wanted, check_choice, known_parent, open_study, refused_rules
 from core.commands.compare_train import train_trial
+from core.commands.nested import start_parent
 from core.commands.results import make_console
-from core.config import dump_config, flatten, to_dict
 from core.errors import ConfigError, Interrupted, SkipwayError
-from core.report.compare import CONFIG, FIGURE, STATE, TABLE, Study, Trial
+from core.report.compare import FIGURE, STATE, TABLE, Study, Trial
 from core.report.compare_view import draw_rules, tables
 from core.task import Task
-from core.track.folder import create_folder, write_atomic
+from core.track.folder import create_folder
 from core.track.run import Run
 from core.track.store import prepare, public_uri, resolve_uri
 from core.train.distributed import environment_world
@@ -80,7 +80,6 @@ def run(task: Task, config: Any, wanted: Wanted) -> int:
 
 def _start(parent: Run, config: Any, data: Any, study: Study, uri: str | None, console: Console) -> None:
     """Says what will be done, saves the configuration, and starts the parent run."""
-    public = replace(config, tracking=config.tracking and public_uri(config.tracking))
     for label, text in (
         ("data", f"{data.name}: {data.size} samples, digest {data.digest[:12]}"),
         ("rules", ", ".join(study.rules)),
@@ -90,14 +89,9 @@ def _start(parent: Run, config: Any, data: Any, study: Study, uri: str | None, c
     ):
         console.print(f"{label:10} {text}", markup=False, soft_wrap=True)
     folder = Path(config.output)
-    if not (folder / CONFIG).exists():
-        write_atomic(folder / CONFIG, dump_config(public))
     study.write(folder)
-    parent.save_config(dump_config(public))
-    parent.start()
     names = {"rules": ",".join(study.rules), "seeds": ",".join(map(str, study.seeds))}
-    parent.log_params(flatten(to_dict(public)) | names)
-    parent.log_dataset(data.name, data.size, data.digest, "training and test")
+    start_parent(parent, folder, config, data, names)
 
 
 def _train_all(

@@ -7,19 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from core.commands.nested import FREE, check_digest, check_folder, same_config
 from core.commands.train import build_parts
-from core.config import dump_config, flatten
 from core.errors import ConfigError
 from core.registry import check_options
-from core.report.compare import CONFIG, Study, read_study
+from core.report.compare import Study, read_study
 from core.residual import list_rules, rule_options
 from core.task import Task
 from core.track.run import Run
 
-FREE = ("output", "tracking", "register", "promote", "seed")
-"""Options that may change when a comparison goes on."""
 SEEDS = 3
 """Seeds of a new comparison."""
 
@@ -67,35 +63,20 @@ def open_study(task: Task, config: Any, data: Any, wanted: Wanted) -> Study:
     study, folder = None, wanted.folder
     if folder is not None:
         study = read_study(folder)
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--output {folder} is a file; name a folder")
-        if study is None and folder.is_dir() and any(folder.iterdir()):
-            raise ConfigError(f"--output {folder} holds something else than a comparison; name a new folder")
+    check_folder(folder, study is not None, "comparison")
     if study is None:
         study = Study(task.name, task.title, data.name, metric, task.higher_is_better)
     else:
         assert folder is not None
         if study.task != task.name:
             raise ConfigError(f"{folder} compares rules in {study.task}; give another --output")
-        _same_config(folder, config)
+        same_config(folder, config, (*FREE, "seed"))
     new = wanted.seeds if wanted.seeds is not None else 0 if study.trials else SEEDS
     study.extend(
         wanted.rules if wanted.rules is not None else [] if study.trials else list_rules(),
         range(config.seed, config.seed + new),
     )
     return study
-
-
-def _same_config(folder: Path, config: Any) -> None:
-    """Raises ``ConfigError`` unless the trainings of the folder were made with this configuration."""
-    before = flatten(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
-    now = flatten(yaml.safe_load(dump_config(config)))
-    for key in [key for key in before | now if key not in FREE]:
-        if before.get(key) != now.get(key):
-            raise ConfigError(
-                f"{folder} was made with {key} {before.get(key)}, not {now.get(key)}: its trainings would not "
-                "compare; give another --output"
-            )
 
 
 def refused_rules(task: Task, config: Any, data: Any, study: Study) -> dict[str, str]:
@@ -136,8 +117,5 @@ def known_parent(folder: Path | None, study: Study, uri: str | None, data: Any) 
     if folder is None or not study.run:
         return None
     parent = Run.open(folder, study.run, uri, study.task)
-    if any(known["digest"] != data.digest for known in parent.record.datasets):
-        raise ConfigError(
-            f"{data.name} is not the data that {folder} was made with (its digest differs); give another --output"
-        )
+    check_digest(folder, [known["digest"] for known in parent.record.datasets], data)
     return parent

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core.commands import train
 from core.commands.compare_setup import configure
-from core.errors import Interrupted, SkipwayError, TrackingError
+from core.commands.nested import parent_tags, resumable, train_nested
+from core.errors import Interrupted
 from core.report.compare import Study, Trial
 from core.task import Task
 from core.track.run import Nested, Run
@@ -46,49 +44,37 @@ def train_trial(
         Interrupted: The training was stopped and can go on.
         TrackingError: The store cannot be used, which no other training could either.
     """
-    folder = Path(config.output)
-    half = folder / task.name / trial.run if trial.status == "interrupted" and trial.run else None
-    resume = str(half) if half is not None and half.is_dir() else None
+    resume = None
+    if trial.status == "interrupted":
+        resume = resumable(Path(config.output), task, trial.run)
     if resume is None:
         trial.cpu_seconds = trial.seconds = 0.0
     trial.status, trial.reason, trial.metrics = "waiting", "", {}
     runs: list[Run] = []
-    tags = {"skipway.parent": parent.id}
-    if parent.mlflow_run_id is not None:
-        tags["mlflow.parentRunId"] = parent.mlflow_run_id
     nested = Nested(
         name=f"{trial.rule}-seed{trial.seed}",
         params={"rule": trial.rule},
-        tags=tags,
+        tags=parent_tags(parent.id, parent.mlflow_run_id),
         opened=runs.append,
         advance=_Stopwatch(trial, show).advance,
     )
     if config.train.compile:
         torch.compiler.reset()  # else the limit of recompilations ends compilation after a few rules
-    try:
-        train.run(task, configure(config, trial.rule, trial.seed), resume, nested)
-        record = runs[0].record
+
+    def finish() -> str:
         trial.metrics = {
             name.removeprefix("test/"): float(value)
-            for name, value in record.metrics.items()
+            for name, value in runs[0].record.metrics.items()
             if name.startswith("test/")
         }
         value = trial.metrics[study.metric]
-        trial.status = "finished" if math.isfinite(value) else "failed"
-        trial.reason = "" if trial.status == "finished" else f"{study.metric} is {value}"
+        return "" if math.isfinite(value) else f"{study.metric} is {value}"
+
+    try:
+        trial.reason = train_nested(task, configure(config, trial.rule, trial.seed), resume, nested, finish)
+        trial.status = "failed" if trial.reason else "finished"
     except (Interrupted, KeyboardInterrupt):
         trial.status = "interrupted"
         raise
-    except TrackingError:
-        raise
-    except SkipwayError as error:
-        trial.status, trial.reason = "failed", str(error)
-    except Exception as error:  # a defect of one rule must not cost the results of the others
-        words = (str(error).splitlines() or [""])[0]
-        trial.status, trial.reason = "failed", f"{type(error).__name__}: {words}"
-        (folder / "errors").mkdir(exist_ok=True)
-        path = folder / "errors" / f"{trial.rule}-seed{trial.seed}.txt"
-        path.write_text(traceback.format_exc(), encoding="utf-8")
     finally:
         trial.run = runs[0].id if runs else ""
-        gc.collect()  # models and optimisers refer to themselves in circles

@@ -11,7 +11,7 @@ from core.commands.load import load_predictor
 from core.commands.results import compare, make_console, print_results
 from core.errors import ConfigError
 from core.files import make_folder
-from core.task import Evaluation, Task
+from core.task import Evaluation, Task, data_record
 from core.track.package import Package
 from core.train.hardware import keep_large_allocations
 
@@ -42,7 +42,7 @@ def run(task: Task, config: Any) -> int:
     rows = compare(results, metric, task.higher_is_better, task.unit)
     record = {
         "model": str(package.folder),
-        "data": {"name": data.name, "size": data.size, "digest": data.digest},
+        "data": data_record(data),
         "metrics": {method: result.metrics for method, result in results.items()},
     }
     (output / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

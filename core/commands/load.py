@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import NoModelError, PackageError
+from core.errors import NoModelError, PackageError, SkipwayError
 from core.track.package import Package, load_package
 from core.track.resolve import fetch
 from core.track.store import resolve_uri
@@ -38,7 +40,30 @@ def load_predictor(task: Task, config: Any, console: Console) -> tuple[Package, 
         package = find_package(task, where, uri)
         said = f"{where}, which comes with skipway ({task.bundled[where]})\n           no champion: {error}"
     console.print(f"model      {said}", markup=False, soft_wrap=True)
-    return package, task.predictor(package)
+    with rebuilding(package):
+        return package, task.predictor(package)
+
+
+@contextmanager
+def rebuilding(package: Package) -> Iterator[None]:
+    """Takes what goes wrong while a model is made from a package for a fault of the package.
+
+    Whoever writes other values into its JSON files can write the digests too, and models check no settings that no
+    training gives.
+
+    Raises:
+        PackageError: The settings lack something, or describe no model.
+    """
+    try:
+        yield
+    except (SkipwayError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise PackageError(
+            f"{package.folder} holds no {package.task} model as it is saved here ({type(error).__name__}: {reason}); "
+            "copy the package again, or train anew"
+        ) from error
 
 
 def find_package(task: Task, where: str, uri: str | None) -> Package:

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.commands.load import load_predictor
 from core.commands.results import make_console
-from core.errors import ConfigError
+from core.errors import ConfigError, one_line
 from core.task import Task
 from core.train.hardware import keep_large_allocations
 
@@ -20,6 +20,10 @@ def run(task: Task, config: Any) -> int:
         raise ConfigError("predict needs --input FILE|FOLDER")
     if config.input not in task.live_inputs and not Path(config.input).exists():
         raise ConfigError(f"--input {config.input} does not exist")
+    if config.input not in task.live_inputs and not (
+        Path(config.input).is_file() or Path(config.input).is_dir()
+    ):
+        raise ConfigError(f"--input {config.input} is a pipe or a device; give a file or a folder")
     keep_large_allocations()
     console = make_console(stderr=task.writes_to_stdout(config))
     _, predictor = load_predictor(task, config, console)
@@ -28,5 +32,5 @@ def run(task: Task, config: Any) -> int:
         raise ConfigError("predict needs --output FILE|FOLDER")
     failures = task.predict(predictor, replace(config, output=output))
     for failure in failures:
-        print(f"error: {failure}", file=sys.stderr)
+        print(f"error: {one_line(failure)}", file=sys.stderr)
     return 1 if failures else 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from core.errors import one_line
 from core.task import Evaluation
 
 
@@ -65,7 +67,18 @@ def compare(
 def make_console(quiet: bool = False, stderr: bool = False) -> Console:
     """Returns a console that does not fold tables when the output goes to a file."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(quiet=quiet, stderr=stderr, highlight=False, width=None if stream.isatty() else 110)
+    return PlainConsole(quiet=quiet, stderr=stderr, highlight=False, width=None if stream.isatty() else 110)
+
+
+class PlainConsole(Console):
+    """A console on which text, such as the name of a file, cannot steer the terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Prints as :class:`rich.console.Console` does, with control characters of text written out."""
+        shown = [
+            "\n".join(map(one_line, text.split("\n"))) if isinstance(text, str) else text for text in objects
+        ]
+        super().print(*shown, **options)
 
 
 def print_results(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,14 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from core.commands.load import find_package
+from core.commands.load import find_package, rebuilding
 from core.commands.results import compare, make_console, print_results
 from core.config import TrainConfig, dump_config, flatten, parse_duration, peak_lr, per_part, to_dict
-from core.errors import ConfigError, Interrupted, TrainingError
+from core.errors import ConfigError, Interrupted, PackageError, TrainingError
 from core.report.html import write_report
 from core.task import Evaluation, Part, Task
+from core.track.card import describe
 from core.track.package import Package, load_package, save_package
 from core.track.promotion import load_policy
+from core.track.provenance import scores_of
 from core.track.registry import register
 from core.track.run import Nested, NullRun, Run
 from core.track.store import prepare, public_uri, resolve_uri
@@ -29,11 +32,14 @@ from core.train import distributed
 from core.train.distill import distilled
 from core.train.freeze import frozen_modules
 from core.train.hardware import choose_device, choose_precision, keep_large_allocations
+from core.train.held_out import hold_out
+from core.train.learner import check_validates
 from core.train.loop import Observer, Trainer
 from core.train.memory import recompute
 from core.train.seeds import derive_seed, seed_everything
 from core.train.signals import StopSignals, interruptible
 from core.train.start import start_from
+from core.yaml12 import load_yaml
 
 SYSTEM_SECONDS = 10.0  # between two readings of the machine's load
 
@@ -60,6 +66,12 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
         config = task.prepare(config)
         data = task.load(config)
         parts, steps = build_parts(task, config, data)
+        if nested is not None and nested.validations:
+            for part in parts:
+                hold_out(part, config.seed)
+        if config.train.patience or config.train.validate_every:
+            for part in parts:
+                check_validates(part.learner)
         _start(task, config, data, parts)
         teachers = _teachers(task, config, parts)
         metric = task.primary_metric(config, data)
@@ -75,7 +87,6 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
         run = _open_run(task, config, data, resume, world, console, nested)
         try:
             with interruptible():
-                advance = nested.advance if nested else None
                 _fit(
                     parts,
                     config,
@@ -85,17 +96,24 @@ def run(task: Task, config: Any, resume: str | None = None, nested: Nested | Non
                     teachers=teachers,
                     device=device,
                     dtype=dtype,
-                    advance=advance,
+                    nested=nested,
                 )
-                if isinstance(run, Run):
+                if isinstance(run, Run) and (nested is None or nested.tested):
                     _finish(task, config, data, parts, run, console, metric)
+                run.finish("FINISHED")
         except BaseException as error:
-            run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
+            with suppress(OSError):  # a full disk takes no record of the end either
+                run.finish("KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED")
+            if isinstance(error, OSError):
+                what = f"{error.filename or run.folder}: {error.strerror or error}"
+                raise TrainingError(
+                    what if nested else f"{what}; continue with --resume {run.folder}"
+                ) from error
             if nested is not None:  # the one that follows it says how to go on
                 raise
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(f"interrupted; continue with --resume {run.folder}") from None
-            if isinstance(error, Interrupted | TrainingError):
+            if isinstance(error, Interrupted | TrainingError | PackageError):
                 raise type(error)(f"{error}; continue with --resume {run.folder}") from error
             raise
         return 0
@@ -139,7 +157,9 @@ def _start(task: Task, config: Any, data: Any, parts: list[Part]) -> None:
         return
     package = find_package(task, where, resolve_uri(config.tracking))
     for part in parts:
-        said = start_from(part.learner.model, task.first_weights(package, part.name, data), where)
+        with rebuilding(package):
+            weights = task.first_weights(package, part.name, data)
+        said = start_from(part.learner.model, weights, where)
         part.note = f"{part.note}; {said}" if part.note else said
 
 
@@ -149,7 +169,8 @@ def _teachers(task: Task, config: Any, parts: list[Part]) -> dict[str, nn.Module
     if where is None:
         return {}
     package = find_package(task, where, resolve_uri(config.tracking))
-    teachers = task.modules(package)
+    with rebuilding(package):
+        teachers = task.modules(package)
     if missing := [part.name for part in parts if part.name not in teachers]:
         raise ConfigError(
             f"--train.teacher {where} has no model for {missing[0]}; it has {', '.join(teachers)}"
@@ -191,6 +212,8 @@ def _open_run(
         )
     console.print(f"run        {run.folder}", markup=False, soft_wrap=True)
     console.print(f"tracking   {public_uri(uri) if uri else 'off'}", markup=False, soft_wrap=True)
+    if changes := _changes(run.folder / "config.yaml", dump_config(_public(config))) if resume else "":
+        console.print(f"changed    {changes}", markup=False, soft_wrap=True)
     run.save_config(dump_config(_public(config)))
     run.start(seed=config.seed, system_metrics=SYSTEM_SECONDS)
     run.log_params(flatten(to_dict(_public(config))) | (nested.params if nested else {}))
@@ -199,6 +222,14 @@ def _open_run(
     if nested:
         nested.opened(run)
     return run
+
+
+def _changes(before: Path, now: str) -> str:
+    """Returns the options in which a configuration differs from the one in a file, in words; empty where none does."""
+    old, new = flatten(load_yaml(before.read_text(encoding="utf-8"))), flatten(load_yaml(now))
+    return ", ".join(
+        f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
+    )
 
 
 def _public(config: Any) -> Any:
@@ -216,7 +247,7 @@ def _fit(
     device: torch.device,
     dtype: torch.dtype,
     teachers: Mapping[str, nn.Module] = MappingProxyType({}),
-    advance: Callable[[int, int], None] | None = None,
+    nested: Nested | None = None,
 ) -> None:
     """Fits the parts in turn under one progress bar; parts that a resumed run has finished are skipped."""
     limit = config.train.max_time
@@ -236,12 +267,22 @@ def _fit(
 
             def show(done: int, total: int, name: str = part.name, before: int = before) -> None:
                 progress.update(bar, completed=before + done, description=name)
-                if advance is not None:
-                    advance(before + done, sum(steps.values()))
+                if nested is not None:
+                    nested.advance(before + done, sum(steps.values()))
 
             def log(values: dict[str, float], step: int, prefix: str = prefix) -> None:
                 progress.update(bar, loss=f"loss {values['loss']:.4g}" if "loss" in values else "")
                 run.log_metrics({f"{prefix}{name}": value for name, value in values.items()}, step)
+
+            def validated(
+                value: float,
+                metrics: dict[str, float],
+                step: int,
+                name: str = prefix.rstrip("/"),
+                before: int = before,
+            ) -> None:
+                if nested is not None and nested.validated is not None:
+                    nested.validated(name, value, metrics, (before + step) / sum(steps.values()))
 
             learner = part.learner.to(device)
             if config.train.channels_last:
@@ -257,12 +298,12 @@ def _fit(
             trainer = Trainer(
                 learner,
                 part.source,
-                config.train,
+                _watched(config.train, steps[part.name], nested),
                 folder=run.checkpoints / part.name,
                 total_steps=steps[part.name],
                 dtype=dtype,
                 seed=derive_seed(config.seed, part.name),
-                observer=Observer(show, log),
+                observer=Observer(show, log, validated),
                 deadline=deadline,
                 stop=stop,
             )
@@ -271,6 +312,13 @@ def _fit(
                 console.print(f"{part.name}: {result.reason} after step {result.steps} of {steps[part.name]}")
             before += steps[part.name]
             progress.update(bar, completed=before)
+
+
+def _watched(train: TrainConfig, steps: int, nested: Nested | None) -> TrainConfig:
+    """Returns the options of the loop with the validations that a parent asks for, where they have none."""
+    if nested is None or not nested.validations or train.validate_every or train.patience:
+        return train
+    return replace(train, validate_every=max(1, steps // nested.validations))
 
 
 def _total_steps(part: Part, config: Any) -> int:
@@ -299,15 +347,14 @@ def _finish(
     with console.status("testing and scoring the baselines"):
         results: dict[str, Evaluation] = {"model": task.evaluate(predictor, config, data)}
         results |= task.baselines(config, data)
-    for method, result in results.items():
-        prefix = "test" if method == "model" else f"baseline/{method}"
-        run.log_metrics({f"{prefix}/{name}": value for name, value in result.metrics.items()}, step=0)
+    run.log_metrics(scores_of(results), step=0)
     rows = compare(results, metric, task.higher_is_better, task.unit)
     if (samples := results["model"].rows) is not None:
         samples.to_csv(run.folder / "samples.csv", index=False)
     for name, figure in task.figures(predictor, config, data, results):
         run.save_figure(name, figure)
     notes = [*data.notes, *task.notes(parts), *results["model"].notes]
+    package = describe(package, task, predictor, run, metric, results, notes)
     report = write_report(run.folder, task, _public(config), data, rows, results, notes)
     baseline = next(name for name in results if name != "model")
 

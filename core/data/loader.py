@@ -17,6 +17,7 @@ from core.train.distributed import World, environment_world
 from core.train.seeds import derive_seed, generator
 
 
+@runtime_checkable
 class Samples(Protocol):
     """A finite data set whose samples may be drawn at random: crops, noise, augmentation."""
 

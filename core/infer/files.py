@@ -111,9 +111,10 @@ def restore_files(
             try:
                 line = _restore_file(restorer, job, scale, describe, show)
             except SkipwayError as error:
+                said = str(error) if path.name in str(error) else f"{path}: {error}"
                 if config.strict or not source.is_dir():
-                    raise
-                failures.append(str(error) if path.name in str(error) else f"{path}: {error}")
+                    raise type(error)(said) from error
+                failures.append(said)
             else:
                 progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
     return failures

@@ -57,7 +57,7 @@ class Shown:
 
 
 def protocol_of(config: ScoringConfig) -> Protocol:
-    """Returns the protocol of a configuration."""
+    """Returns the protocol of a configuration. Raises ``ConfigError`` for a border below zero."""
     return Protocol(config.channel, config.shave, config.rounding, config.y_rounding)
 
 

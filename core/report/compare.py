@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
+from core.files import load_json
 from core.track.folder import finite, write_atomic
 
 STATE, TABLE, FIGURE, CONFIG = "results.json", "results.csv", "rules.png", "config.yaml"
@@ -193,7 +194,7 @@ def read_study(folder: Path) -> Study | None:
     if not path.exists() or not (folder / CONFIG).exists():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = load_json(path.read_text(encoding="utf-8"))
         content.pop("summary")
         trials = [Trial(**entry) for entry in content.pop("trials")]
         for trial in trials:  # strict JSON has nan as a string

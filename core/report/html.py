@@ -9,6 +9,7 @@ from core.config import dump_config, flatten, to_dict
 from core.errors import TrackingError
 from core.report.pages import embed, embed_figure, figure_files, render
 from core.report.summary import SUMMARY, Summary, read_summary, verdict, write_summary
+from core.task import data_record
 from core.track.folder import read_metrics, read_record, write_atomic
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def write_report(
     summary = Summary(
         title=f"{model} on {data.name}",
         model=task.title,
-        data={"name": data.name, "size": data.size, "digest": data.digest},
+        data=data_record(data),
         higher_is_better=task.higher_is_better,
         rows=rows,
         metrics={method: result.metrics for method, result in results.items()},

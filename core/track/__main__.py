@@ -19,6 +19,8 @@ _EXAMPLES = """examples:
   python -m core.track promote skipway-forecasting 7
   python -m core.track rollback skipway-forecasting          the former champion comes back
   python -m core.track bundle runs/denoising/RUN model       the package to hand on, with commit, command and scores
+  python -m core.track card models:/skipway-ecg@champion     the model card, README.md
+  python -m core.track example models:/skipway-ecg@champion  the JSON body of a request to the served model
   python -m core.track runs                                  runs on disk, and whether they were uploaded
   python -m core.track sync runs                             upload what a server that was down has missed
   python -m core.track stale --mark                          runs whose process is gone become KILLED
@@ -49,8 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("version", help="number or alias")
     rollback = add("rollback", "bring the previous champion back")
     rollback.add_argument("model", help="registered model, such as skipway-forecasting")
+    card = add("card", "print a model card: README.md of a package or a run")
+    example = add("example", "print the JSON body of a request to a served model")
+    for command in (card, example):
+        command.add_argument("model", help="package folder, run folder, models:/NAME@champion or runs:/ID")
     syncing = add("sync", "upload runs whose copy in the store is incomplete")
-    for command in (listing, promote, rollback, syncing):
+    for command in (listing, promote, rollback, card, example, syncing):
         command.add_argument(
             "--tracking",
             metavar="URI",
@@ -162,6 +168,24 @@ def _sync(root: Path, tracking: str | None) -> int:
     return 1 if failed else 0
 
 
+def _show_model(command: str, where: str, tracking: str | None) -> None:
+    from core.task import task_of
+    from core.track.card import card_of, completed
+    from core.track.folder import RECORD, read_record
+    from core.track.package import load_package
+    from core.track.resolve import fetch
+    from core.track.schema import request_body, text_of
+
+    package = load_package(fetch(where, store.resolve_uri(tracking)))
+    task = task_of(package)
+    if command == "example":
+        print(text_of(request_body(*task.example(task.predictor(package)))))
+        return
+    folder = Path(where)
+    record = read_record(folder) if (folder / RECORD).is_file() else None
+    print(card_of(completed(package, task, record), task), end="")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -174,6 +198,8 @@ def main(arguments: list[str] | None = None) -> int:
             from core.track.bundle import bundle
 
             print(bundle(options.run, options.target))
+        elif options.command in ("card", "example"):
+            _show_model(options.command, options.model, options.tracking)
         elif options.command == "stale":
             _stale(options.folder, options.mark)
         else:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 from core.errors import PackageError
-from core.task import Packaged
-from core.track.folder import Record, read_record
+from core.task import Packaged, task_of
+from core.track.card import write_card
+from core.track.folder import read_record
 from core.track.package import RESERVED, load_package, save_package
+from core.track.provenance import PROVENANCE, TRAINING, provenance
 
 _FOLDERS = re.compile(r"(?:(?:sqlite|file):/*|(?<![\w:./]))/(?:[^/\s,\]'\"]+/)+")
 """The folders in front of a name, in an absolute path."""
@@ -19,8 +20,9 @@ _FOLDERS = re.compile(r"(?:(?:sqlite|file):/*|(?<![\w:./]))/(?:[^/\s,\]'\"]+/)+"
 def bundle(run: Path, target: Path) -> Path:
     """Writes the package of a finished run with ``provenance`` in its metadata; returns its folder.
 
-    Provenance is the commit, the command line, the seed, versions, and the scores of the model and its baselines.
-    Of absolute paths only the last name stays, in the command and in the data's configuration.
+    Provenance is the commit, the command line, the seed, versions, and the scores of the model and its baselines, see
+    :func:`core.track.provenance.provenance`. Of absolute paths only the last name stays, in the command and in the
+    data's configuration. The model card is written again.
 
     Args:
         run: Folder of the run.
@@ -36,24 +38,13 @@ def bundle(run: Path, target: Path) -> Path:
         raise PackageError(f"run {run} was made with changes that are in no commit: nobody could repeat it")
     package = load_package(run / "package")
     metadata = {key: value for key, value in package.metadata.items() if key not in RESERVED}
-    metadata = _without_folders(metadata) | {"provenance": provenance(record)}
-    return save_package(target, Packaged(package.config, package.tensors(), metadata), package.task)
-
-
-def provenance(record: Record) -> dict[str, Any]:
-    """Returns how a run's model can be made again, and how good it was."""
-    tags = record.tags
-    _, *words = shlex.split(tags.get("command", "train"))
-    scores = {
-        name: value for name, value in record.metrics.items() if name.split("/")[0] in ("test", "baseline")
-    }
-    return {
-        "command": _without_folders(shlex.join(["python", "-m", f"tasks.{record.task}.train", *words])),
-        "commit": tags.get("git.commit"),
-        "seed": tags.get("seed"),
-        "torch": tags.get("version.torch"),
-        "scores": scores,
-    }
+    training = metadata.pop(TRAINING, None) or provenance(record)
+    metadata = _without_folders(metadata | {PROVENANCE: training})
+    handed_on = load_package(
+        save_package(target, Packaged(package.config, package.tensors(), metadata), package.task)
+    )
+    write_card(handed_on, task_of(handed_on), handed_on.folder)
+    return handed_on.folder
 
 
 def _without_folders(value: Any) -> Any:

@@ -5,9 +5,10 @@
 ``run.json``              :class:`Record`
 ``metrics.jsonl``         one line a log call: ``step``, ``time`` in Unix seconds, ``values``
 ``figures/``              PNG files
-``report.html``           the report
+``report.html``           the report, and ``report.json``, from which it can be written again
 ``checkpoints/``          training state
 ``package/``              the model, see :mod:`core.track.package`
+``README.md``             the model card, see :mod:`core.track.card`
 ========================  ==========================================================================
 """
 
@@ -17,6 +18,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import socket
 import sys
 import time
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import TrackingError
+from core.files import load_json, naming
 from core.registry import nearest
 
 RECORD = "run.json"
@@ -73,7 +76,7 @@ def write_atomic(path: Path, text: str) -> None:
     """Writes a text file so that a reader, or a kill, sees the old content or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with naming(path), open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -115,7 +118,7 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / RECORD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path.read_text(encoding="utf-8"))
         known = {entry.name for entry in fields(Record)}
         return Record(**{key: value for key, value in content.items() if key in known})
     except FileNotFoundError:
@@ -136,11 +139,28 @@ def metrics_line(values: dict[str, float], step: int, moment: float) -> str:
     return json.dumps({"step": int(step), "time": round(moment, 3), "values": clean}, allow_nan=False) + "\n"
 
 
+def append_metrics(folder: Path, line: str) -> None:
+    """Appends a line to ``metrics.jsonl``, the whole of it or nothing: half a line would spoil the next one.
+
+    Raises:
+        OSError: It cannot be written, as on a full disk.
+    """
+    path = folder / METRICS
+    with naming(path), open(path, "ab", buffering=0) as file:
+        end, rest = file.tell(), line.encode()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError:
+            file.truncate(end)
+            raise
+
+
 def parse_metrics(text: str) -> Iterator[tuple[int, float, dict[str, float]]]:
     """Yields step, Unix time in seconds and values of each complete line."""
     for line in text.splitlines(keepends=True):
         if line.endswith("\n") and line.strip():
-            entry = json.loads(line)
+            entry = load_json(line)
             yield entry["step"], entry["time"], {key: float(value) for key, value in entry["values"].items()}
 
 
@@ -154,6 +174,16 @@ def mend_metrics(folder: Path) -> None:
     if complete != content:
         with open(path, "r+b") as file:
             file.truncate(len(complete))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files and folders that killed processes have left in a run folder."""
+    for pattern in (".*.tmp", "package/.*.tmp", ".*.old", "checkpoints/*/.*.tmp"):
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def read_metrics(folder: Path, system: bool = False) -> dict[str, list[tuple[int, float]]]:

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from core.errors import SkipwayError
 from core.task import Task
 from core.track import registry, store
-from core.track.folder import METRICS, RECORD, Record, parse_metrics, write_record
-from core.track.package import METADATA, file_digest, load_package
+from core.track.folder import METRICS, RECORD, SYSTEM_PREFIX, Record, parse_metrics, write_record
+from core.track.package import METADATA, load_package
 from core.track.promotion import Policy, Score
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
 # Limits of MLflow's batch calls, https://mlflow.org/docs/latest/rest-api.html
 METRICS_PER_CALL, PAIRS_PER_CALL = 1000, 100
@@ -109,10 +110,20 @@ class Mirror:
             else:
                 self._save(opened=True)
                 return self.record.mlflow_run_id
-        run = self.client.create_run(
-            self._experiment(),
-            start_time=int(self.record.started * 1000),
-            run_name=self.record.id,
+        experiment = self._experiment()
+        # The answer to an earlier try may be what got lost.
+        mine = f"tags.`skipway.run` = '{self.record.id}'"
+        found = self.client.search_runs([experiment], mine) if self.record.sync.get("asked") else []
+        self._save(asked=True)
+        run = (
+            found[0]
+            if found
+            else self.client.create_run(
+                experiment,
+                start_time=int(self.record.started * 1000),
+                tags={"skipway.run": self.record.id},
+                run_name=self.record.id,
+            )
         )
         self.record.mlflow_run_id = run.info.run_id
         self._save(opened=True)
@@ -191,12 +202,20 @@ class Mirror:
             self._save(datasets=done + len(inputs))
 
     def _push_metrics(self, client: MlflowClient, run_id: str) -> None:
+        offset = self.record.sync.get("offset", 0)
+        metrics, end = self._read_metrics(offset)
+        for part in _slices(metrics, METRICS_PER_CALL):
+            client.log_batch(run_id, metrics=part)
+        if end > offset:
+            self._save(offset=end)
+
+    def _read_metrics(self, offset: int) -> tuple[list[Metric], int]:
+        """Returns the metrics from a byte of the file on, and the byte after the last complete line."""
         from mlflow.entities import Metric
 
         path = self.folder / METRICS
         if not path.exists():
-            return
-        offset = self.record.sync.get("offset", 0)
+            return [], offset
         with open(path, "rb") as file:
             file.seek(offset)
             content = file.read()
@@ -206,10 +225,7 @@ class Mirror:
             for step, moment, values in parse_metrics(content.decode())
             for key, value in values.items()
         ]
-        for part in _slices(metrics, METRICS_PER_CALL):
-            client.log_batch(run_id, metrics=part)
-        if content:
-            self._save(offset=offset + len(content))
+        return metrics, offset + len(content)
 
     # ---------------------------------------------------------------- at the end, and in sync
 
@@ -248,18 +264,31 @@ class Mirror:
                 self._save(artifacts=known)
 
     def push_model(self, task: Task | None = None) -> None:
-        """Logs ``package/`` as a pyfunc unless this very package is there already."""
+        """Logs ``package/`` as a pyfunc unless a model of the same weights and configuration is there already."""
         from core.task import task_of
         from core.track.pyfunc import log_package
 
-        digest = file_digest(self.folder / _PACKAGE / METADATA)
+        package = load_package(self.folder / _PACKAGE)
+        # Not of all metadata: a run that is resumed after this writes the same model at another time.
+        digest = _digest(package.metadata["sha256"])
         if self.record.sync.get("package") == digest:
             return
-        package = load_package(self.folder / _PACKAGE)
         assert self.record.mlflow_run_id is not None
+        # Results have step 0; the step of the machine's load is a time.
+        scores = [
+            metric
+            for metric in self._read_metrics(0)[0]
+            if metric.step == 0 and not metric.key.startswith(SYSTEM_PREFIX)
+        ]
         with store.exclusive(self.uri):
-            model = log_package(package, task or task_of(package), self.record.mlflow_run_id)
-            self.push_status()
+            model = log_package(
+                self.client,
+                package,
+                task or task_of(package),
+                self.record.mlflow_run_id,
+                digest=digest,
+                scores=scores[:METRICS_PER_CALL],
+            )
         self._save(package=digest, model=model, version=None)
 
     def push_version(self) -> str | None:

@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import PackageError
+from core.files import load_json
 from core.track.environment import installed
-from core.track.folder import finite
+from core.track.folder import finite, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, METADATA = "config.json", "weights.safetensors", "metadata.json"
+CARD = "README.md"
+"""The model card; a package without one is whole."""
 PICKLES = frozenset({".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".ckpt", ".dill"})
 """File types that run code when they are loaded, or may."""
 
@@ -78,7 +81,7 @@ class Package:
         """Gives a new model the weights, or those whose names begin with ``prefix``, and returns it for evaluation.
 
         Raises:
-            PackageError: Weights and configuration do not fit.
+            PackageError: Weights and configuration do not fit, or weights are NaN.
         """
         tensors = {name.removeprefix(prefix): tensor for name, tensor in self.tensors(prefix).items()}
         try:
@@ -87,6 +90,8 @@ class Package:
             raise PackageError(
                 f"{self.folder} does not fit its model: {' '.join(str(error).split())}"
             ) from None
+        if any(tensor.isnan().any() for tensor in tensors.values()):
+            raise PackageError(f"{self.folder} has weights that are NaN; train again")
         return model.eval()
 
 
@@ -98,7 +103,12 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
         packaged: Content; tensors of any device. Tensors that share memory are stored apart. A number in the
             JSON files that is not finite comes back as a string, ``nan`` or ``inf``.
         task: Name of the task.
+
+    Raises:
+        PackageError: The weights cannot be written, as on a full disk.
+        OSError: Another file cannot.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     taken = RESERVED & packaged.metadata.keys()
@@ -109,8 +119,11 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
     temporary.mkdir(parents=True)
     # safetensors refuses views of one storage, as tied weights are.
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in packaged.tensors.items()}
-    save_file(tensors, temporary / WEIGHTS)
-    _write_json(temporary / CONFIG, packaged.config)
+    try:
+        save_file(tensors, temporary / WEIGHTS)
+    except SafetensorError as error:  # its own type, for a full disk too
+        raise PackageError(f"cannot write {temporary / WEIGHTS}: {error}") from None
+    (temporary / CONFIG).write_text(_json(packaged.config), encoding="utf-8")
     metadata = {
         "format_version": FORMAT_VERSION,
         "task": task,
@@ -119,12 +132,28 @@ def save_package(folder: Path, packaged: Packaged, task: str) -> Path:
         "sha256": {name: file_digest(temporary / name) for name in (CONFIG, WEIGHTS)},
         **packaged.metadata,
     }
-    _write_json(temporary / METADATA, metadata)
+    (temporary / METADATA).write_text(_json(metadata), encoding="utf-8")
     for path in temporary.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     _swap(temporary, folder)
     return folder
+
+
+def add_metadata(package: Package, entries: dict[str, Any]) -> Package:
+    """Adds to the metadata what is known only once the package is read back, such as its scores.
+
+    The digests are of configuration and weights, which stay as they are.
+
+    Args:
+        package: The package.
+        entries: New entries; one of the same name is replaced.
+    """
+    taken = RESERVED & entries.keys()
+    assert not taken, f"metadata keys {sorted(taken)} are reserved"
+    metadata = finite({**package.metadata, **entries})
+    write_atomic(package.folder / METADATA, _json(metadata))
+    return replace(package, metadata=metadata)
 
 
 def _swap(temporary: Path, folder: Path) -> None:
@@ -144,13 +173,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PackageError(f"{path.parent} is not a model package: {path.name} is missing") from None
     except (OSError, ValueError) as error:
@@ -178,7 +207,12 @@ def load_package(folder: Path) -> Package:
             )
     metadata = _read_json(folder / METADATA)
     version, task, digests = metadata.get("format_version"), metadata.get("task"), metadata.get("sha256")
-    if not isinstance(version, int) or not isinstance(task, str) or not isinstance(digests, dict):
+    if (
+        not isinstance(version, int)
+        or version < 1
+        or not isinstance(task, str)
+        or not isinstance(digests, dict)
+    ):
         raise PackageError(f"{folder / METADATA} lacks format_version, task or sha256")
     if version > FORMAT_VERSION:
         raise PackageError(

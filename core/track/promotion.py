@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from core.errors import ConfigError
 from core.registry import nearest
+from core.yaml12 import load_yaml
 
 Mode = Literal["if-better", "always", "never"]
 
@@ -141,7 +142,7 @@ def _read_policy(path: Path, task: str) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = load_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     values = content.get(task, {}) if isinstance(content, dict) else None

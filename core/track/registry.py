@@ -199,6 +199,8 @@ def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:
 
 def _make_champion(client: MlflowClient, name: str, version: str) -> str | None:
     """Moves the aliases and returns the version that was champion before."""
+    from mlflow.exceptions import MlflowException
+
     aliases = _aliases(client, name)
     former = aliases.get(CHAMPION)
     if former == version:
@@ -207,7 +209,12 @@ def _make_champion(client: MlflowClient, name: str, version: str) -> str | None:
         client.set_registered_model_alias(name, PREVIOUS, former)
     client.set_registered_model_alias(name, CHAMPION, version)
     if aliases.get(CHALLENGER) == version:
-        client.delete_registered_model_alias(name, CHALLENGER)
+        try:
+            client.delete_registered_model_alias(name, CHALLENGER)
+        except MlflowException as error:
+            # On a server, who may set an alias may not always take one away; the next version takes this one.
+            if error.error_code != "PERMISSION_DENIED" and error.get_http_status_code() != 403:
+                raise
     return former
 
 
@@ -339,9 +346,10 @@ def _stands(name: str, version: str, decision: Decision, policy: Policy, took: f
     time.sleep(max(SETTLE_SECONDS, 2 * took))
     with open_client() as client:
         aliases = _aliases(client, name)
+        champion, challenger = aliases.get(CHAMPION), aliases.get(CHALLENGER, "0")
         if decision.promote:
-            return policy.promote == "always" or aliases.get(CHAMPION) == version
-        if aliases.get(CHAMPION) != version and int(aliases.get(CHALLENGER, 0)) < int(version):
+            return policy.promote == "always" or champion == version
+        if champion != version and (challenger == champion or int(challenger) < int(version)):
             client.set_registered_model_alias(name, CHALLENGER, version)
     return True
 

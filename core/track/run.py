@@ -44,6 +44,11 @@ class Nested:
         tags: Tags such as ``mlflow.parentRunId``.
         opened: Called with the run as soon as it exists.
         advance: Called with the optimiser steps made and to make, over all parts.
+        validated: Called after a validation with the name of the part (empty where there is one), the value that
+            early stopping watches, all that was measured, and the share of all optimiser steps that was made.
+        validations: How often a part is validated where its configuration does not say; 0 for not. A part that has
+            nothing to validate on keeps some of its training data out.
+        tested: Whether the trained model is packaged, tested, reported and registered.
     """
 
     name: str
@@ -51,6 +56,9 @@ class Nested:
     tags: dict[str, str]
     opened: Callable[[Run], None]
     advance: Callable[[int, int], None]
+    validated: Callable[[str, float, dict[str, float], float], None] | None = None
+    validations: int = 0
+    tested: bool = True
 
 
 class Run:
@@ -181,6 +189,7 @@ class Run:
         """
         with self._lock:
             folders.mend_metrics(self.folder)
+            folders.remove_leftovers(self.folder)
             for key, value in folders.process_identity().items():
                 setattr(self.record, key, value)
             self.record.status, self.record.ended = "RUNNING", None
@@ -307,8 +316,8 @@ class Run:
 
     def _append(self, values: dict[str, float], step: int) -> None:
         line = folders.metrics_line(values, step, time.time())
-        with self._lock, open(self.folder / folders.METRICS, "a", encoding="utf-8") as file:
-            file.write(line)
+        with self._lock:
+            folders.append_metrics(self.folder, line)
 
     def _push(self) -> None:
         if self._mirror is not None:

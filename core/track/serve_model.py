@@ -15,6 +15,26 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
+class BadRequest(MlflowException):
+    """What the caller got wrong, in one line.
+
+    MLflow's server puts the table of the request in front of the message of what a model raises; the caller has it.
+    """
+
+    def __init__(self, message: str) -> None:
+        self._line = message
+        super().__init__(message, error_code=INVALID_PARAMETER_VALUE)
+
+    @property
+    def message(self) -> str:
+        """The line; setting it changes nothing."""
+        return self._line
+
+    @message.setter
+    def message(self, text: str) -> None:
+        pass
+
+
 class PackageModel(PythonModel):
     """Serves a model package through :meth:`core.task.Task.serve`."""
 
@@ -41,7 +61,7 @@ class PackageModel(PythonModel):
         try:
             return self.task.serve(self.predictor, model_input, params or {})
         except SkipwayError as error:
-            raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
+            raise BadRequest(str(error)) from error
 
 
 set_model(PackageModel())

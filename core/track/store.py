@@ -11,6 +11,7 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -199,8 +200,7 @@ def _has_content(path: Path) -> bool:
 def _create(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    for leftover in path.parent.glob(f".{path.name}.*.tmp*"):  # of a process that was killed here
-        leftover.unlink(missing_ok=True)
+    _remove_temporary(path)  # of a process that was killed here
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     level = logging.getLogger("alembic").level
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -208,11 +208,19 @@ def _create(path: Path) -> None:
         # The constructor makes the tables and the default experiment.
         store = SqlAlchemyStore(sqlite_uri(temporary), (path.parent / "mlruns").as_uri())
         store.engine.dispose()
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except failures() as error:  # such as a full disk
+        _remove_temporary(path)
+        raise TrackingError(f"cannot create {path}: {brief(error)}") from None
     finally:
         logging.getLogger("alembic").setLevel(level)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+
+
+def _remove_temporary(path: Path) -> None:
+    for leftover in path.parent.glob(f".{path.name}.*.tmp*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _check(path: Path) -> None:
@@ -258,6 +266,13 @@ def brief(error: BaseException) -> str:
     # requests wraps a refused connection in several layers of its own words.
     if any(words in str(error) for words in ("Max retries exceeded", "Connection refused", "timed out")):
         return "the server does not answer"
+    if refused := re.search(r"failed with error code (40[13]) != 200\. Response body: '(.*)", str(error)):
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME") or "nobody"
+        if refused[1] == "401":
+            return f"the server refuses the login of {user}: see MLFLOW_TRACKING_USERNAME and _PASSWORD"
+        if "Host header" in refused[2]:
+            return "the server refuses this name of it: its --allowed-hosts must list the name, with port"
+        return f"the server does not let {user} do this: its administrator can grant EDIT"
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return text if len(text) <= 160 else text[:157] + "..."

@@ -69,6 +69,7 @@ def _sync_run(folder: Path, uri: str | None, alone: bool) -> Outcome | None:
         return Outcome(folder, False, "was made with --tracking none; give --tracking URI") if alone else None
     if record.sync.get("complete") and record.tracking == store.public_uri(target):
         return Outcome(folder, True, "is complete already") if alone else None
+    folders.remove_leftovers(folder)
     record.sync["opened"] = False  # the run may have been deleted on the server since
     mirror = Mirror(folder, record, target)
     registered = record.sync.get("version")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -60,7 +61,8 @@ class SystemSampler:
 
     def _sample(self) -> None:
         while not self._stop.wait(self._interval):
-            self._log(read_system(), int(time.time() - self._started))
+            with contextlib.suppress(OSError):  # of a full disk the training itself tells
+                self._log(read_system(), int(time.time() - self._started))
 
     def stop(self) -> None:
         """Ends the thread."""

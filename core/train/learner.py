@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -39,6 +39,8 @@ class Learner(nn.Module):
     """
 
     late: tuple[str, ...] = ()
+    kept_out: Sequence[dict[str, Any]] | None = None
+    """Batches whose loss is the validation of a learner that has none of its own, see :mod:`core.train.held_out`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -52,15 +54,28 @@ class Learner(nn.Module):
         """Calls :meth:`loss_and_metrics`, so that DistributedDataParallel sees a forward pass."""
         return self.loss_and_metrics(batch)
 
+    @property
+    def validates(self) -> bool:
+        """Whether there is something to validate on."""
+        return self.kept_out is not None or type(self).validate is not Learner.validate
+
     def validate(self) -> tuple[float, dict[str, float]]:
         """Returns the value that early stopping watches (smaller is better) and what to log.
 
         Raises:
             ConfigError: There is nothing to validate on.
         """
-        raise ConfigError(
-            "this model has no validation; leave --train.patience and --train.validate_every at 0"
-        )
+        check_validates(self)
+        assert self.kept_out is not None
+        device = next(self.model.parameters()).device
+        sums: dict[str, float] = {}
+        for batch in self.kept_out:
+            moved = {k: v.to(device) if torch.is_tensor(v) else v for k, v in batch.items()}
+            loss, metrics = self.loss_and_metrics(moved)
+            for name, value in ({"loss": loss} | metrics).items():
+                sums[name] = sums.get(name, 0.0) + value.float().mean().item()
+        means = {name: total / len(self.kept_out) for name, total in sums.items()}
+        return means["loss"], means
 
     def suspects(self, batch: dict[str, Any]) -> list[Any]:
         """Names the samples of a batch whose loss is not finite, for the error message."""
@@ -70,3 +85,11 @@ class Learner(nn.Module):
     def clip_grad_norm(self, limit: float) -> Tensor:
         """Scales gradients down to norm ``limit``; returns the norm before. Ensembles clip each member."""
         return torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+
+
+def check_validates(learner: Learner) -> None:
+    """Raises ``ConfigError`` where a learner has nothing to validate on."""
+    if not learner.validates:
+        raise ConfigError(
+            "this model has no validation; leave --train.patience and --train.validate_every at 0"
+        )

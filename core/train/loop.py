@@ -40,10 +40,12 @@ class Observer:
     Attributes:
         advance: Called after each step with the number of steps done and the total.
         log: Called with curve values and the step.
+        validated: Called with the value that early stopping watches, all that was measured, and the step.
     """
 
     advance: Callable[[int, int], None] = lambda done, total: None
     log: Callable[[dict[str, float], int], None] = lambda values, step: None
+    validated: Callable[[float, dict[str, float], int], None] = lambda value, metrics, step: None
 
 
 @dataclass
@@ -239,6 +241,7 @@ class Trainer:
                     self.best_weights = copy_weights(self.learner.model)
         train_mode(self.learner, self.frozen)
         self.observer.log({f"val_{name}": v for name, v in metrics.items()}, self.step)
+        self.observer.validated(value, metrics, self.step)
         self.bad_rounds += not better
         return bool(self.config.patience) and self.bad_rounds >= self.config.patience
 

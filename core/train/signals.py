@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,11 +24,16 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
+SAME_SECONDS = 1.0
+"""Signals so soon after the first are that one again: torchrun and SLURM pass on what all processes of a job got."""
+
+
 class StopSignals:
-    """While active, the first Ctrl-C or SIGTERM asks for a clean stop and the second one is immediate."""
+    """While active, the first Ctrl-C or SIGTERM asks for a clean stop and a later one is immediate."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._since = 0.0
         self._former: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -42,6 +48,7 @@ class StopSignals:
         self._former.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is None:
+            self.received, self._since = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - self._since > SAME_SECONDS:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)

@@ -7,7 +7,7 @@ from torch import nn
 from core.config import to_dict
 from core.data.loader import EpochLoader
 from core.errors import ConfigError
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from core.track.package import Package
 from core.train.seeds import seed_everything
 from tasks.csi.config import MODELS, CsiConfig
@@ -59,12 +59,7 @@ def build_package(config: CsiConfig, data: CsiData, network: nn.Module) -> Packa
         "interval": data.interval,
     }
     metadata = {
-        "data": {
-            "name": data.name,
-            "size": data.size,
-            "digest": data.digest,
-            "config": to_dict(config.data),
-        },
+        "data": data_record(data, config.data),
         "options": {"scoring": to_dict(config.scoring)},
         "input": f"complex history (samples, antennas, {history} reports, {subcarriers} subcarriers)",
         "output": f"complex prediction (samples, antennas, {horizon} reports, {subcarriers} subcarriers)",

@@ -50,6 +50,8 @@ class DataConfig(ChannelConfig):
             is given.
         path: Folder with train/regular/cm_A_ds_030_ms_001/H_U_hist.pt and so on.
         cache: Folder that generated channels are kept in; by default $SKIPWAY_CACHE or ~/.cache/skipway, in csi.
+        memory: Most memory that loaded channels take, GB; what is beyond lies in a file in $SKIPWAY_CACHE or
+            ~/.cache/skipway, which is slower. By default a quarter of the machine's.
         duplex: tdd predicts the uplink from the uplink, fdd the downlink from the uplink.
         models: CDL models to learn from, of A to E.
         delay_spreads: Their root mean square delay spreads, ns.
@@ -72,6 +74,7 @@ class DataConfig(ChannelConfig):
     name: Literal["auto", "cdl", "files"] = "auto"
     path: str | None = None
     cache: str | None = None
+    memory: float | None = None
     duplex: Literal["tdd", "fdd"] = "tdd"
     models: list[str] = field(default_factory=lambda: ["A", "C", "D"])
     delay_spreads: list[float] = field(default_factory=lambda: [30.0, 100.0, 300.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from core.config import to_dict
 from core.data.loader import EpochLoader
 from core.registry import Registry
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from core.track.package import Package
 from core.train.learner import Learner
 from core.train.seeds import seed_everything
@@ -85,11 +86,9 @@ def build_package(config: DenoisingConfig, data: DenoisingData, learners: dict[s
     """Returns the trained network and what rebuilds it."""
     model = learners["model"].model
     d = config.data
-    # With what was found in the files, so that other files are read in the same way.
-    read = to_dict(d) | {"channels": data.channels}
     real = data.train is not None and data.train.noisy is not None
     metadata = {
-        "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": read},
+        "data": data_record(data, replace(d, channels=data.channels)),
         "options": {"scoring": to_dict(config.scoring)},
         "input": "images (H, W, C), 8 or 16 bit or float in [0, 1]",
         "normalisation": "divided by the white of the type; not clipped inside the network",

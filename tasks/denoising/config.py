@@ -61,6 +61,8 @@ class DataConfig(DegradationConfig):
         patches: Patches of each image in an epoch.
         resize: Sizes at which the training images are used, such as [1, 0.9, 0.8, 0.7].
         augment: Turn and flip patches at random.
+        memory: Most memory that loaded images take, GB; what is beyond lies in a file in $SKIPWAY_CACHE or
+            ~/.cache/skipway, which is slower. By default a quarter of the machine's.
     """
 
     name: Literal["auto", "photographs", "folder", "pairs"] = "auto"
@@ -73,6 +75,7 @@ class DataConfig(DegradationConfig):
     patches: int = 512
     resize: list[float] = field(default_factory=lambda: [1.0])
     augment: bool = True
+    memory: float | None = None
 
 
 @MODELS.register("dncnn")

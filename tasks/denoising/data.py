@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.cache import Store
 from core.data.images.files import ENDINGS, read_picture
 from core.data.images.folder import (
     PAIR_FOLDERS,
@@ -111,12 +112,14 @@ def load_data(config: DataConfig) -> DenoisingData:
         raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
     paired = config.name == "pairs" or (config.name == "auto" and _holds_pairs(paths[0]))
     channels = config.channels or _channels_of(paths[0])
-    read = _read_pairs if paired else _read_folder
+    read, store = _read_pairs if paired else _read_folder, Store(config.memory)
     folders = [Path(path) for path in config.test_path or []]
-    tests = {name: read(path, channels) for name, path in zip(set_names(folders), folders, strict=True)}
+    tests = {
+        name: read(path, channels, store) for name, path in zip(set_names(folders), folders, strict=True)
+    }
     train = None
     if config.path:
-        train = read(Path(config.path), channels)
+        train = read(Path(config.path), channels, store)
         if not tests:
             train, tests["test"] = _split(train, config)
             folders = [Path(config.path)]
@@ -132,6 +135,7 @@ def load_data(config: DataConfig) -> DenoisingData:
         data.train = _for_patches(train, config)
     for part in [*([data.train] if data.train else []), *tests.values()]:
         data.notes += part.clean.notes
+    data.notes += store.notes()
     return data
 
 
@@ -142,16 +146,16 @@ def _photographs(config: DataConfig) -> DenoisingData:
     folder = Path(skimage.data.__file__).parent
     channels = config.channels or 1
     names = COLOUR if channels == 3 else COLOUR + GRAY
-    parts = []
+    parts, store = [], Store(config.memory)
     for chosen in ([n for n in names if n not in HELD_OUT], [n for n in names if n in HELD_OUT]):
         paths = [next(p for p in sorted(folder.glob(f"{name}.*")) if p.suffix != ".py") for name in chosen]
-        parts.append(ImageSet(load_pictures(paths, channels)))
+        parts.append(ImageSet(load_pictures(paths, channels, store=store)))
     train, test = parts
     _keep_colour(test, folder, config)
     notes = [f"{len(train.clean.names)} photographs to learn from, {', '.join(test.clean.names)} to test on"]
     data = DenoisingData("photographs", channels, train, {"photographs": test}, notes, _degraded(config))
     data.train = _for_patches(train, config)
-    data.notes += data.train.clean.notes[len(train.clean.notes) :]
+    data.notes += [*data.train.clean.notes[len(train.clean.notes) :], *store.notes()]
     return data
 
 
@@ -188,12 +192,12 @@ def _channels_of(path: Path) -> int:
     return max(found, key=lambda channels: (found.count(channels), channels), default=3)
 
 
-def _read_folder(path: Path, channels: int) -> ImageSet:
-    return ImageSet(load_pictures(path, channels, progress=True))
+def _read_folder(path: Path, channels: int, store: Store) -> ImageSet:
+    return ImageSet(load_pictures(path, channels, progress=True, store=store))
 
 
-def _read_pairs(path: Path, channels: int) -> ImageSet:
-    noisy, clean = load_pairs(path, channels)
+def _read_pairs(path: Path, channels: int, store: Store) -> ImageSet:
+    noisy, clean = load_pairs(path, channels, store=store)
     clean.notes = noisy.notes
     return ImageSet(clean, noisy)
 
@@ -206,7 +210,7 @@ def _keep_colour(test: ImageSet, path: Path, config: DataConfig) -> None:
     for name in test.clean.names:
         pixels = read_picture(path / name if path.is_dir() else path).pixels
         if pixels.shape[2] == 3:
-            test.colour[name] = pixels
+            test.colour[name] = test.clean.store.keep(pixels)
 
 
 def _split(images: ImageSet, config: DataConfig) -> tuple[ImageSet, ImageSet]:
@@ -242,10 +246,10 @@ def _for_patches(images: ImageSet, config: DataConfig) -> ImageSet:
             smaller = image if scale == 1 else imresize(image, scale)
             if scale == 1 or min(smaller.shape[:2]) >= config.patch:
                 names.append(name if scale == 1 else f"{name} x{scale:g}")
-                result.append(smaller)
+                result.append(image if scale == 1 else clean.store.keep(smaller))
     if not result:
         raise DataError(
             f"--data.resize {config.resize} leaves no training image as large as a patch of {config.patch}; "
             "lower --data.patch"
         )
-    return ImageSet(Loaded(names, result, images.clean.notes))
+    return ImageSet(Loaded(names, result, images.clean.notes, clean.store))

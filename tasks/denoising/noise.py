@@ -106,6 +106,8 @@ def check(config: DataConfig) -> None:
         raise ConfigError(f"--data.test_sigma {config.test_sigma}: give one level or more, none below 0")
     if not all(1 <= quality <= 100 for quality in config.test_quality):
         raise ConfigError(f"--data.test_quality {config.test_quality}: use numbers within 1 to 100")
+    if config.channels is not None and config.channels < 1:
+        raise ConfigError(f"--data.channels {config.channels} must be 1 or more")
     check_patches(config.patch, config.patches)
     if not config.resize or min(config.resize) <= 0:
         raise ConfigError(f"--data.resize {config.resize}: give one factor or more, all above 0")

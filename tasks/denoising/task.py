@@ -69,12 +69,14 @@ class Denoising(Task):
 
     def load(self, config: Any) -> DenoisingData:
         """Reads and checks the images."""
+        from core.infer.scoring import protocol_of
         from tasks.denoising.data import load_data
         from tasks.denoising.noise import check
         from tasks.denoising.scoring import check_baselines
 
         check(config.data)
         check_baselines(config.scoring.baselines)
+        protocol_of(config.scoring)
         return load_data(config.data)
 
     def primary_metric(self, config: Any, data: DenoisingData) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.config import per_part, to_dict
 from core.data.loader import EpochLoader
 from core.errors import ConfigError
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from core.track.package import Package
 from core.train.seeds import seed_everything
 from core.train.start import for_classes
@@ -126,12 +126,7 @@ def build_package(config: DetectionConfig, data: DetectionData, network: nn.Modu
         data.category_ids,
         config.image_size,
         {
-            "data": {
-                "name": data.name,
-                "size": data.size,
-                "digest": data.digest,
-                "config": to_dict(config.data),
-            },
+            "data": data_record(data, config.data),
             "options": {"scoring": to_dict(config.scoring)},
         },
     )

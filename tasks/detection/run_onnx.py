@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from core.cli import with_one_line_errors
 from core.errors import ConfigError, DataError
+from core.files import load_json
 from tasks.detection.postprocess import Limits, select, solid
 from tasks.detection.preprocess import fit, unfit
 from tasks.detection.results import Detections
@@ -57,8 +57,8 @@ class Program:
         known = self._session.get_modelmeta().custom_metadata_map
         if known.get("task") != "detection" or "classes" not in known:
             raise DataError(f"{path} is no detector; write one by python -m tasks.detection.export")
-        self.classes: list[str] = json.loads(known["classes"])
-        self.category_ids: list[int] = json.loads(known["category_ids"])
+        self.classes: list[str] = load_json(known["classes"])
+        self.category_ids: list[int] = load_json(known["category_ids"])
         self.image_size = int(known["image_size"])
         self._raw = ENDING not in [output.name for output in self._session.get_outputs()]
 

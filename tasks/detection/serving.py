@@ -130,12 +130,18 @@ def serve_frame(detector: Detector, frame: pd.DataFrame, params: dict[str, Any])
         (left, top, right, bottom, pixels) and, of models with masks, ``segmentation`` as COCO's run lengths.
 
     Raises:
-        DataError: The column is missing, or a row is no image.
+        DataError: The column is missing, a row is no image, or a parameter is out of range.
     """
     if COLUMN not in frame:
         raise DataError(f"the request needs a column {COLUMN!r} with image files as base64 text")
+    options = {**PARAMS, **params}
+    for name in ("score", "iou"):
+        if not 0 <= options[name] <= 1:
+            raise DataError(f"the parameter {name} must lie between 0 and 1, not {options[name]}")
+    if options["max_detections"] < 1:
+        raise DataError(f"the parameter max_detections must be 1 or more, not {options['max_detections']}")
     images = [_image_of(text, row) for row, text in enumerate(frame[COLUMN])]
-    found = detector.detect(images, **{**PARAMS, **params}) if images else []
+    found = detector.detect(images, **options) if images else []
     answers = [json.dumps(_entries(each, detector.classes)) for each in found]
     return pd.DataFrame({ANSWER: answers}, columns=[ANSWER])
 

@@ -11,7 +11,7 @@ from core.config import to_dict
 from core.data.loader import EpochLoader
 from core.data.split import Fold
 from core.errors import ConfigError
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from core.track.networks import load_folds, named_tensors, network_of
 from core.track.package import Package
 from core.train.distributed import environment_world
@@ -91,13 +91,8 @@ def build_package(config: EcgConfig, data: EcgData, learners: dict[str, Any]) ->
     networks = {name: learner.model.cpu().eval() for name, learner in learners.items()}
     settings = classifier_settings(config, data, learners)
     metadata: dict[str, Any] = {
-        "data": {
-            "name": data.name,
-            "size": data.size,
-            "digest": data.digest,
-            # The classes by name: other records would choose others.
-            "config": to_dict(replace(config.data, labels=data.classes)),
-        },
+        # The classes by name: other records would choose others.
+        "data": data_record(data, replace(config.data, labels=data.classes)),
         "options": {"scoring": to_dict(config.scoring)},
         # Other options or records may split the data in another way.
         "folds": folds_of(data) if len(networks) > 1 else {},

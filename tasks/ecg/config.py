@@ -65,6 +65,8 @@ class DataConfig(AugmentConfig):
         test_share: Share of the patients that is held out where there are no official folds.
         validation_share: Share of the other patients that thresholds and early stopping are decided on.
         folds: Cross-validation over patients: number of folds, one network each. 0 is off.
+        memory: Most memory that loaded records take, GB; what is beyond lies in a file in $SKIPWAY_CACHE or
+            ~/.cache/skipway, which is slower. By default a quarter of the machine's.
     """
 
     name: Literal["auto", "synthetic", "ptbxl", "ludb", "challenge", "table"] = "auto"
@@ -89,6 +91,7 @@ class DataConfig(AugmentConfig):
     test_share: float = 0.2
     validation_share: float = 0.1
     folds: int = 0
+    memory: float | None = None
 
 
 @dataclass

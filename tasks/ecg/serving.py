@@ -17,7 +17,7 @@ from rich.text import Text
 from core.commands.results import make_console
 from core.data.tally import Tally
 from core.errors import ConfigError, DataError, SkipwayError
-from core.files import make_folder
+from core.files import load_json, make_folder
 from core.registry import nearest
 from core.track.folder import write_atomic
 from tasks.ecg.classifier import Classifier
@@ -231,13 +231,13 @@ def _answer(classifier: Classifier, row: int, text: Any, window: WindowConfig) -
 
 def _parsed(row: int, text: Any) -> Record:
     try:
-        content = json.loads(text)
+        content = load_json(text)
         signal = np.asarray(content["signal"], np.float64)
         rate, leads = float(content["rate"]), [str(name) for name in content.get("leads", LEADS)]
     except (AttributeError, KeyError, TypeError, ValueError):
         raise DataError(
             f'row {row}: {COLUMN} is not JSON text such as {{"signal": [[0.1, ...], ...], "rate": 500, "leads": ["I", '
-            "...]}} with as many numbers in each lead"
+            "...]} with as many numbers in each lead"
         ) from None
     if signal.ndim != 2 or len(signal) != len(leads):
         shape = " x ".join(map(str, signal.shape))

@@ -32,6 +32,7 @@ class Ecg(Task):
     models = MODELS
     higher_is_better = True
     unit = "AUROC"
+    limits = ("Research software: not a medical device, not for diagnosis or treatment.",)
     trained_for = (
         *("labels", "label_set", "least", "leads", "missing_leads", "rate"),
         *("centre", "highpass", "lowpass", "notch"),

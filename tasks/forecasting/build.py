@@ -10,7 +10,7 @@ import torch
 from core.config import per_part, to_dict
 from core.errors import ConfigError
 from core.residual import create_rule
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from tasks.forecasting.config import EnsembleConfig, ForecastingConfig
 from tasks.forecasting.data.series import SeriesData
 from tasks.forecasting.ensemble import Ensemble, EnsembleLearner
@@ -118,12 +118,7 @@ def build_package(
             "intervals": config.intervals.method,
             "metric": metric,
             "seed": config.seed,
-            "data": {
-                "name": data.name,
-                "size": data.size,
-                "digest": data.digest,
-                "config": to_dict(config.data),
-            },
+            "data": data_record(data, config.data),
             "input": "long table: unique_id, ds (time), y (value)",
             "output": "long table: unique_id, ds, forecast (median of the members), lo-LEVEL, hi-LEVEL",
         },

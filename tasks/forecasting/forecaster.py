@@ -184,6 +184,7 @@ def build_forecaster(config: dict, tensors: dict[str, torch.Tensor], metadata: d
     for name, group in config["groups"].items():
         ensemble = Ensemble(model_config, group["horizon"])
         prefix = f"{name}|"
+        assert _days(group["freq"]) > 0, group["freq"]
         weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         half_width = weights.pop("half_width", None)
         ensemble.load_state_dict(weights)

@@ -23,6 +23,7 @@ from tasks.forecasting.forecaster import Forecast, Forecaster, GroupModel
 SUFFIXES = (".csv", ".csv.gz", ".txt", ".tsv", ".parquet", ".jsonl", ".jsonl.gz")
 PICTURES = (".png", ".svg", ".pdf")
 EXAMPLE_LENGTH = 48  # enough to tell any frequency by, and few enough to read
+FARTHEST = 100  # times the longest horizon of its models that a request may ask for
 
 
 def forecast_frame(group: Group, forecast: Forecast, id_column: str, time_column: str) -> pd.DataFrame:
@@ -143,12 +144,19 @@ def serve_frame(forecaster: Forecaster, frame: pd.DataFrame, params: dict[str, A
         forecaster: The model.
         frame: One row a series and time; times as ISO text or timestamps.
         params: ``horizon`` (0: the model's), ``group`` and ``freq`` (empty: by frequency).
+
+    Raises:
+        DataError: The table cannot be read, a parameter is wrong, or ``horizon`` would keep the server for minutes.
     """
+    horizon = params.get("horizon") or None
+    most = FARTHEST * max(model.horizon for model in forecaster.models.values())
+    if horizon is not None and horizon > most:
+        raise DataError(f"the parameter horizon must be at most {most}, not {horizon}; train a model for it")
     config = DataConfig(holdout=False, freq=params.get("freq") or None)
     data = frame_to_data(frame, config, "request")
     answers = []
     for group in data.groups:
-        forecast = forecaster.forecast(group, params.get("group") or None, params.get("horizon") or None)
+        forecast = forecaster.forecast(group, params.get("group") or None, horizon)
         answers.append(forecast_frame(group, forecast, "unique_id", "ds"))
     answer = pd.concat(answers, ignore_index=True)
     answer["ds"] = answer["ds"].astype(str)

@@ -10,12 +10,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from core.config import to_dict
+from core.data.cache import Store
 from core.data.loader import EpochLoader, Samples
 from core.errors import ConfigError
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
+from core.track.networks import network_of
 from core.track.package import Package
 from core.train.learner import Learner
 from core.train.seeds import seed_everything
+from core.train.start import for_classes
 from tasks.segmentation.checks import apply_options, check_scoring
 from tasks.segmentation.config import MODELS, SegmentationConfig
 from tasks.segmentation.data.cases import Fold, SegmentationData
@@ -32,6 +35,8 @@ from tasks.segmentation.segmenter import Segmenter
 
 PREVIOUS = "previous."
 """What stands before the names of the weights of a cascade's coarser model."""
+OUTPUTS = ("segment.", "output.", "network.segmentation_head.")
+"""Where the names of weights begin that have a row for each output, in the networks of ``models/``."""
 
 
 def resolve_plan(config: SegmentationConfig, data: SegmentationData, previous: Previous | None) -> Plan:
@@ -82,7 +87,10 @@ def prepare_for(
 ) -> dict[int, Prepared]:
     """Returns the preprocessed cases that the folds learn from and are watched by."""
     used = sorted({i for fold in data.folds for i in (*fold.train, *fold.validation)})
-    return prepare_cases(data, plan, used, config.data.cache, previous)
+    store = Store(config.data.memory)
+    prepared = prepare_cases(data, plan, used, config.data.cache, previous, store)
+    data.notes += store.notes()
+    return prepared
 
 
 def patch_samples(
@@ -194,7 +202,7 @@ def build_package(
     }
     size = " x ".join(map(str, plan.patch_size))
     metadata: dict[str, Any] = {
-        "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": to_dict(config.data)},
+        "data": data_record(data, config.data),
         "options": {"scoring": to_dict(config.scoring)},
         "classes": [name for name, _ in labels.targets],
         "input": f"image or volume of {len(data.channels)} channel(s): {', '.join(data.channels)}; patches of {size}",
@@ -284,7 +292,17 @@ def _load(package: Package, settings: dict[str, Any], prefix: str) -> Segmenter:
     return Segmenter(settings, load_networks(package, settings, prefix), metadata, previous)
 
 
-def first_weights(package: Package, part: str) -> dict[str, Tensor]:
-    """Returns the weights of the network of a fold, or else of the first, trained or pre-trained without labels."""
-    networks = load_networks(package)
-    return networks.get(part, next(iter(networks.values()))).state_dict()
+def first_weights(package: Package, part: str, labels: Labels) -> dict[str, Tensor]:
+    """Returns trained weights to start from, of the network of a fold, or else of the first.
+
+    Those of the outputs are put into the order of the data's classes or regions; they are left out unless the model
+    knows all of these. A network that was pre-trained without labels gives them as they are.
+    """
+    state = network_of(load_networks(package), part).state_dict()
+    if package.config["objective"] == "masked":
+        return state
+    by_class = [name for name in state if name.startswith(OUTPUTS)]
+    known = Labels.from_dict(package.config["labels"])
+    if known.regions:
+        labels = labels.binary()
+    return for_classes(state, by_class, known.output_names, labels.output_names)

@@ -36,7 +36,9 @@ class DataConfig:
         fold: Only this fold of them, from 0.
         splits: nnU-Net's splits_final.json in place of our own folds.
         label_share: Share of the training cases that is used, to see what more labels would bring.
-        cache: Folder that keeps preprocessed cases for other runs, for data that memory does not hold.
+        cache: Folder that keeps preprocessed cases for other runs.
+        memory: Most memory that preprocessed cases take, GB; what is beyond lies in a file in $SKIPWAY_CACHE or
+            ~/.cache/skipway, which is slower. By default a quarter of the machine's.
     """
 
     name: Literal["auto", "cells", "organs", "folder"] = "auto"
@@ -53,6 +55,7 @@ class DataConfig:
     splits: str | None = None
     label_share: float = 1.0
     cache: str | None = None
+    memory: float | None = None
 
 
 @dataclass

@@ -42,6 +42,11 @@ class Labels:
         return len(self.regions) or len(self.names)
 
     @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs of a network."""
+        return [name for name, _ in self.regions] or list(self.names)
+
+    @property
     def targets(self) -> list[tuple[str, tuple[int, ...]]]:
         """What is scored: name and classes of each region, or else of each class but the background."""
         return list(self.regions) or [(name, (i,)) for i, name in enumerate(self.names) if i]

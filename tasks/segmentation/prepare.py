@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 from rich.progress import track
 
+from core.data.cache import Store
 from core.errors import ConfigError, DataError
 from core.files import make_folder
 from tasks.segmentation.data.cases import Case, SegmentationData
@@ -25,8 +25,6 @@ from tasks.segmentation.segmenter import Segmenter, previous_channels
 
 PROGRESS_FROM = 20
 """Number of cases from which a progress bar is worth its line."""
-MEMORY_SHARE = 0.6
-"""Of the free memory that preprocessed cases may take."""
 _STEPS = (
     "transpose",
     "spacing",
@@ -58,6 +56,7 @@ def prepare_cases(
     positions: Sequence[int],
     cache: str | None = None,
     previous: Previous | None = None,
+    store: Store | None = None,
 ) -> dict[int, Prepared]:
     """Preprocesses cases, with a progress bar.
 
@@ -65,15 +64,15 @@ def prepare_cases(
         data: Cases.
         plan: How.
         positions: Of the cases.
-        cache: Folder for files that are mapped into memory, and found again; ``None`` keeps the cases in memory.
+        cache: Folder for files that are mapped into memory, and found again; ``None`` leaves them to the store.
         previous: Coarser model of a cascade.
+        store: Keeps the cases without a folder; a new one by default.
 
     Raises:
-        DataError: A case cannot be preprocessed, or memory does not hold them.
+        DataError: A case cannot be preprocessed.
         ConfigError: The folder cannot be made.
     """
-    if cache is None:
-        _check_memory(data, plan, positions)
+    store = store or Store()
     folder = make_folder(Path(cache), "--data.cache") if cache else None
     found: dict[int, Prepared] = {}
     bar = track(
@@ -85,7 +84,7 @@ def prepare_cases(
     for position in bar:
         case = data.cases[position]
         if folder is None:
-            found[position] = _prepare(data, case, plan, previous)
+            found[position] = _kept(_prepare(data, case, plan, previous), store)
             continue
         place = folder / _key(case, data, plan, previous)
         if not place.is_dir():
@@ -104,25 +103,14 @@ def _prepare(data: SegmentationData, case: Case, plan: Plan, previous: Previous 
     return prepared
 
 
-def _check_memory(data: SegmentationData, plan: Plan, positions: Sequence[int]) -> None:
-    total = 0.0
-    for position in positions:
-        scan = data.cases[position].scan
-        # A 2-D configuration does not resample along its slices.
-        wanted = plan.spacing if plan.dims == 3 else (scan.spacing[plan.transpose[0]], *plan.spacing)
-        factor = (
-            float(np.prod([scan.spacing[a] for a in plan.transpose]) / np.prod(wanted))
-            if plan.resample
-            else 1.0
-        )
-        # Single precision, labels of two bytes.
-        total += np.prod(scan.shape) * factor * (4 * (len(data.channels) + plan.previous_classes) + 2)
-    free = psutil.virtual_memory().available
-    if total > MEMORY_SHARE * free:
-        raise DataError(
-            f"{len(positions)} preprocessed cases take {total / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are "
-            "free; give --data.cache FOLDER to keep them on disk"
-        )
+def _kept(prepared: Prepared, store: Store) -> Prepared:
+    return dataclasses.replace(
+        prepared,
+        image=store.keep(prepared.image),
+        labels=None if prepared.labels is None else store.keep(prepared.labels),
+        mask=None if prepared.mask is None else store.keep(prepared.mask),
+        foreground={label: store.keep(voxels) for label, voxels in prepared.foreground.items()},
+    )
 
 
 def _key(case: Case, data: SegmentationData, plan: Plan, previous: Previous | None) -> str:

@@ -14,6 +14,8 @@ from tasks.segmentation.normalise import normalise
 from tasks.segmentation.planning.plan import Plan
 from tasks.segmentation.resample import nearest, new_shape, resample, resample_labels
 
+FARTHEST = 1000.0
+"""Factor between the spacing of a file and that of the plan, from which one of them is taken for a mistake."""
 POSITIONS = 10_000
 SEED = 1234
 
@@ -83,6 +85,11 @@ def preprocess(voxels: Voxels, plan: Plan, name: str) -> Prepared:
         # A plan for slices leaves the distance between them as it is.
         z, y, x = plan.spacing if plan.dims == 3 else (spacing[0], *plan.spacing)
         new_spacing = (z, y, x)
+    if any(not 1 / FARTHEST < old / new < FARTHEST for old, new in zip(spacing, new_spacing, strict=True)):
+        raise DataError(
+            f"{name}: its spacing of {' x '.join(f'{size:g}' for size in spacing)} mm is far from the plan's "
+            f"{' x '.join(f'{size:g}' for size in new_spacing)}; correct it in the file"
+        )
     z, y, x = new_shape(image.shape[1:], spacing, new_spacing)
     frame = Frame(
         shape=_three(voxels.image.shape[1:]),

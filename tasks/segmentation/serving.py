@@ -142,7 +142,10 @@ def serve_frame(segmenter: Segmenter, frame: pd.DataFrame, params: dict[str, Any
 
 
 def example_request(model: Model) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Returns a request with one small image or volume of a bright spot in noise, and no parameters."""
+    """Returns a request with a small image or volume of a bright spot in noise, twice, and no parameters.
+
+    The second time its ending is left out, from which MLflow learns that it may be.
+    """
     count = len(model.channels)
     # What is not resampled are images.
     flat = not model.plan.resample
@@ -155,15 +158,19 @@ def example_request(model: Model) -> tuple[pd.DataFrame, dict[str, Any]]:
         if flat and count in (1, 3):
             path = Path(folder) / "example.png"
             write_picture(path, Picture(np.ascontiguousarray(values[:, 0].transpose(1, 2, 0))))
-            return pd.DataFrame({COLUMN: [_encoded(path)]}), {}
+            return _twice([COLUMN], [_encoded(path)], path), {}
         texts = []
         for channel in values:
             path = Path(folder) / f"example{'.png' if flat else '.nii.gz'}"
             write_labels(path, channel, geometry)
             texts.append(_encoded(path))
-    if count == 1:
-        return pd.DataFrame({COLUMN: texts}), {}
-    return pd.DataFrame({f"{COLUMN}_{i + 1}": [text] for i, text in enumerate(texts)}), {}
+    names = [COLUMN] if count == 1 else [f"{COLUMN}_{i + 1}" for i in range(count)]
+    return _twice(names, texts, path), {}
+
+
+def _twice(names: list[str], texts: list[str], path: Path) -> pd.DataFrame:
+    columns: dict[str, list[str | None]] = {n: [text, text] for n, text in zip(names, texts, strict=True)}
+    return pd.DataFrame(columns | {ENDING: [ending_of(path), None]})
 
 
 def _spacing(given: list[float] | None) -> list[float] | None:

@@ -139,10 +139,10 @@ class Segmentation(Task):
         return load_networks(package)
 
     def first_weights(self, package: Package, part: str, data: Any) -> dict[str, Tensor]:
-        """Weights of the network of a fold, or else of the first."""
+        """Weights of the network of a fold, or else of the first; those of the classes by their names."""
         from tasks.segmentation.build import first_weights
 
-        return first_weights(package, part)
+        return first_weights(package, part, data.labels)
 
     def evaluate(self, predictor: Segmenter, config: Any, data: SegmentationData) -> Evaluation:
         """Scores Dice, IoU and distances of surfaces on the held-out cases."""

@@ -14,7 +14,7 @@ from core.config import to_dict
 from core.data.loader import EpochLoader
 from core.data.split import Fold
 from core.errors import ConfigError
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from core.track.networks import load_folds, named_tensors, network_of
 from core.track.package import Package
 from core.train.learner import Learner
@@ -145,7 +145,7 @@ def build_package(
     }
     d = replace(config.data, words=data.words)
     metadata: dict[str, Any] = {
-        "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": to_dict(d)},
+        "data": data_record(data, d),
         "options": {"scoring": to_dict(config.scoring)},
         "classes": data.classes,
         "rate": data.rate,

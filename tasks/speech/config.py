@@ -112,6 +112,8 @@ class DataConfig(AugmentConfig):
         old_words: Words of the model that is extended; known from it.
         old_split: How the data of that model was split; known from it.
         replay: Recordings of each old class that are rehearsed.
+        memory: Most memory that loaded recordings take, GB; what is beyond lies in a file in $SKIPWAY_CACHE or
+            ~/.cache/skipway, which is slower. By default a quarter of the machine's.
     """
 
     name: Literal["auto", "synthetic", "espeak", "folder"] = "auto"
@@ -132,6 +134,7 @@ class DataConfig(AugmentConfig):
     old_words: list[str] | None = None
     old_split: dict[str, Any] | None = None
     replay: int = 20
+    memory: float | None = None
 
 
 @dataclass

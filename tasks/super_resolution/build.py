@@ -15,7 +15,7 @@ from core.config import to_dict
 from core.data.loader import EpochLoader
 from core.errors import ConfigError
 from core.registry import Registry
-from core.task import Packaged, Part
+from core.task import Packaged, Part, data_record
 from core.track.package import Package
 from core.train.distributed import environment_world
 from core.train.learner import Learner
@@ -101,7 +101,7 @@ def build_package(
     model = learners["model"].model
     d = replace(config.data, scales=list(data.scales))
     metadata = {
-        "data": {"name": data.name, "size": data.size, "digest": data.digest, "config": to_dict(d)},
+        "data": data_record(data, d),
         "options": {"scoring": to_dict(config.scoring)},
         "input": "images (H, W, C), 8 or 16 bit or float in [0, 1]",
         "normalisation": "divided by the white of the type; not clipped inside the network",

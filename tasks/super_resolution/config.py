@@ -35,6 +35,8 @@ class DataConfig:
         augment: Turn and flip patches at random.
         jpeg: Compress the small training patches as JPEG of a quality from [low, high].
         test_jpeg: JPEG quality of the small test images; by default the middle of jpeg.
+        memory: Most memory that loaded images take, GB; what is beyond lies in a file in $SKIPWAY_CACHE or
+            ~/.cache/skipway, which is slower. By default a quarter of the machine's.
     """
 
     name: Literal["auto", "photographs", "folder", "pairs"] = "auto"
@@ -49,6 +51,7 @@ class DataConfig:
     augment: bool = True
     jpeg: list[int] | None = None
     test_jpeg: int | None = None
+    memory: float | None = None
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from core.data.cache import Store
 from core.data.images.degrade import jpeg
 from core.data.images.files import from_float, read_picture, to_float
 from core.data.images.folder import (
@@ -23,7 +24,7 @@ from core.data.images.folder import (
 from core.data.images.patches import Patches, check_patches, large_enough
 from core.data.images.resize import imresize, modcrop
 from core.data.split import check_no_split, check_share, hold_out
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from tasks.super_resolution.config import DataConfig
 from tasks.super_resolution.models.rcan import STEPS
 
@@ -116,11 +117,12 @@ def load_data(config: DataConfig) -> SuperResolutionData:
     paths = [Path(p) for p in ([config.path] if config.path else []) + (config.test_path or [])]
     if not paths:
         raise ConfigError(f"--data.name {config.name} needs --data.path FOLDER")
+    store = Store(config.memory)
     folders = [Path(path) for path in config.test_path or []]
-    tests = {name: _read(path, config) for name, path in zip(set_names(folders), folders, strict=True)}
+    tests = {name: _read(path, config, store) for name, path in zip(set_names(folders), folders, strict=True)}
     training: ImageSet | None = None
     if config.path:
-        training = _read(Path(config.path), config)
+        training = _read(Path(config.path), config, store)
         if not tests:
             training, tests["test"] = _split(training, config)
         for test in tests.values():
@@ -128,6 +130,7 @@ def load_data(config: DataConfig) -> SuperResolutionData:
             if training.low is not None:
                 training.low = training.low.select(kept)
     for test in tests.values():
+        _check_sizes(test, max(scales))
         _gray_again(test)
     data = SuperResolutionData(set_name(paths[0]), config.channels, training, tests, scales, quality)
     # Only now: how patches are cut is no part of the data, and of its digest.
@@ -137,6 +140,7 @@ def load_data(config: DataConfig) -> SuperResolutionData:
         data.notes += part.high.notes
     if config.name != "pairs":
         data.notes.append("small images are made by MATLAB's bicubic imresize")
+    data.notes += store.notes()
     return data
 
 
@@ -177,23 +181,27 @@ def compressed(low: np.ndarray, quality: int) -> np.ndarray:
 def _photographs(config: DataConfig) -> tuple[ImageSet, dict[str, ImageSet], list[str]]:
     import skimage.data
 
-    folder = Path(skimage.data.__file__).parent
+    folder, store = Path(skimage.data.__file__).parent, Store(config.memory)
     train, test = (
-        ImageSet(load_pictures([next(folder.glob(f"{name}.[jp]*")) for name in names], config.channels))
+        ImageSet(
+            load_pictures(
+                [next(folder.glob(f"{name}.[jp]*")) for name in names], config.channels, store=store
+            )
+        )
         for names in (PHOTOGRAPHS, HELD_OUT)
     )
     note = f"{len(train.high.names)} photographs to learn from, {', '.join(test.high.names)} to test on"
-    return train, {"photographs": test}, [note]
+    return train, {"photographs": test}, [note, *store.notes()]
 
 
-def _read(path: Path, config: DataConfig) -> ImageSet:
+def _read(path: Path, config: DataConfig, store: Store) -> ImageSet:
     if config.name == "pairs":
         assert config.scales is not None
-        low, high = load_pairs(path, config.channels, scale=config.scales[0], progress=True)
-        return ImageSet(Loaded(high.names, high.images, low.notes), low)
+        low, high = load_pairs(path, config.channels, scale=config.scales[0], progress=True, store=store)
+        return ImageSet(Loaded(high.names, high.images, low.notes, store), low)
     folders = [item for item in path.iterdir() if item.is_dir()] if path.is_dir() else []
     path = next((item for item in folders if item.name.lower() == "hr"), path)
-    images = load_pictures(path, config.channels, progress=True)
+    images = load_pictures(path, config.channels, progress=True, store=store)
     return ImageSet(images, folder=path if path.is_dir() else path.parent)
 
 
@@ -207,6 +215,16 @@ def _for_patches(images: ImageSet, config: DataConfig) -> ImageSet:
         keep, notes = large_enough(low.names, low.images, config.patch)
     kept = high.select(keep, [*high.notes, *notes])
     return ImageSet(kept, low.select(keep) if low else None, images.folder)
+
+
+def _check_sizes(images: ImageSet, scale: int) -> None:
+    """Raises ``DataError`` for an image of which no small version can be made."""
+    for name, image in zip(images.high.names, images.high.images, strict=True):
+        height, width = image.shape[:2]
+        if min(height, width) < scale:
+            raise DataError(
+                f"{name}: an image of {width}x{height} cannot be made {scale} times smaller; leave it out"
+            )
 
 
 def _gray_again(images: ImageSet) -> None:
@@ -249,9 +267,10 @@ class SmallAndLarge:
 
     def __init__(self, images: ImageSet, scales: Sequence[int], config: DataConfig) -> None:
         self.jpeg, self.parts = config.jpeg, []
-        count = len(images.high.names)
+        count, keep = len(images.high.names), images.high.store.keep
         for scale in scales:
-            low, high = zip(*(images.pair(i, scale) for i in range(count)), strict=True)
+            pairs = (images.pair(i, scale) for i in range(count))
+            low, high = zip(*((low if images.low else keep(low), high) for low, high in pairs), strict=True)
             self.parts.append(
                 Patches(images.high.names, [low, high], config.patch, config.patches, config.augment)
             )

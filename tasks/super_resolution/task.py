@@ -68,8 +68,10 @@ class SuperResolution(Task):
 
     def load(self, config: Any) -> SuperResolutionData:
         """Reads and checks the images."""
+        from core.infer.scoring import protocol_of
         from tasks.super_resolution.data import load_data
 
+        protocol_of(replace(config.scoring, shave=config.scoring.shave or 0))
         scales = [2] if config.data.scales is None else config.data.scales
         return load_data(replace(config.data, scales=scales))
 

@@ -8,7 +8,16 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from core.config import TrainConfig, check_train, dump_config, flatten, parse_duration, peak_lr, per_part
+from core.config import (
+    TrainConfig,
+    check_train,
+    check_values,
+    dump_config,
+    flatten,
+    parse_duration,
+    peak_lr,
+    per_part,
+)
 from core.errors import ConfigError
 from core.parser import parse
 from core.registry import Registry
@@ -381,3 +390,40 @@ def test_the_resolved_configuration_is_plain_yaml():
     content = yaml.safe_load(dump_config(Root(tags=["a"], train=Train(steps={"x": 1}))))
     assert content["train"] == {"lr": 0.1, "steps": {"x": 1}, "schedule": "cosine", "last_first": False}
     assert content["model"]["name"] == "small"
+
+
+@dataclass
+class Inner:
+    share: float = 0.5
+    levels: list[float] = field(default_factory=list)
+    bins: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Outer:
+    seed: int = 0
+    test_seed: int = 0
+    inner: Inner = field(default_factory=Inner)
+    width: int = 1
+    test_path: list[str] | None = None
+    path: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (Outer(seed=-1), "--seed -1 is no seed"),
+        (Outer(test_seed=2**32), "--test_seed 4294967296 is no seed"),
+        (Outer(width=-(2**63)), "--width -9223372036854775808 is too large"),
+        (Outer(path=""), "--path is empty"),
+        (Outer(test_path=["a", ""]), "--test_path is empty"),
+        (Outer(inner=Inner(share=float("nan"))), "--inner.share nan is not finite"),
+        (Outer(inner=Inner(share=float("-inf"))), "--inner.share -inf is not finite"),
+        (Outer(inner=Inner(levels=[1.0, float("inf")])), "--inner.levels"),
+        (Outer(inner=Inner(bins={"a": float("nan")})), "--inner.bins"),
+    ],
+)
+def test_values_that_no_command_can_use(config, said):
+    check_values(Outer(seed=2**32 - 1))
+    with pytest.raises(ConfigError, match=said):
+        check_values(config)

@@ -1,7 +1,8 @@
-"""What CONTRIBUTING tells newcomers to write works as it stands there."""
+"""The rule and the block of the tutorials, as they stand there, in what their pages do not try."""
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -14,16 +15,23 @@ from core.residual import ResidualChain, create_rule
 from core.residual.blocks import BLOCKS, BlockSpec, create_block
 from core.residual.rules import RULES
 
-TEXT = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TUTORIALS = Path(__file__).parents[2] / "docs" / "tutorials"
+
+
+def written(page, path):
+    """The names that a file of a page defines."""
+    text = (TUTORIALS / page).read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(rf"^`{path}`:\n```python\n(.*?)^```", text, re.S | re.M)[1], names)
+    return names
 
 
 @pytest.fixture(scope="module", autouse=True)
 def examples():
-    """Runs the code of the page, and takes out of the registries what it has entered."""
+    """Enters the classes of the pages, and takes them out of the registries afterwards."""
     before = dict(RULES._entries), dict(BLOCKS._entries)
-    names = {}
-    for code in re.findall(r"```python\n(.*?)```", TEXT, re.S):
-        exec(code, names)
+    RULES.register("damped")(written("add_a_rule.md", "core/residual/rules/damped.py")["Damped"])
+    BLOCKS.register("single")(written("add_a_model.md", "core/residual/blocks/single.py")["SingleBlock"])
     yield
     for registry, entries in zip((RULES, BLOCKS), before, strict=True):
         registry._entries = entries
@@ -45,8 +53,8 @@ def test_a_rule_of_one_file_works_in_a_backbone(dims):
 
 def test_a_rule_of_one_file_keeps_its_formula():
     rule = create_rule("damped")
-    rule.b.data.fill_(3.0)
-    assert rule(torch.tensor([[1.0]]), torch.tensor([[5.0]])).item() == 1.5
+    rule.b.data.fill_(math.log(3))
+    assert rule(torch.tensor([[1.0]]), torch.tensor([[5.0]])).item() == pytest.approx(1 + 5 / 2)
     assert rule.parameter_formula() == sum(p.numel() for p in rule.parameters())
 
 

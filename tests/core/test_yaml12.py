@@ -39,3 +39,28 @@ def test_what_is_not_finite():
 def test_errors_are_pyyamls():
     with pytest.raises(yaml.YAMLError):
         load_yaml("[1")
+
+
+def test_aliases_stand_for_what_they_name():
+    assert load_yaml("a: &a [1, 2]\nb: [*a, *a]") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+
+
+def aliases(depth):
+    rows = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, depth)]
+    return "\n".join(["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]", *rows])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (aliases(9), "stands for more than"),
+        ("a: &a [*a]", "holds itself"),
+        ("a: &a {b: [*a]}", "holds itself"),
+        ("[" * 100_000, "nested too deeply"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+    ],
+)
+def test_what_grows_without_end_or_runs_is_refused(text, said):
+    assert len(load_yaml(aliases(4))["a3"]) == 9
+    with pytest.raises(yaml.YAMLError, match=said):
+        load_yaml(text)

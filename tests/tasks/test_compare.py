@@ -349,13 +349,13 @@ def test_ctrl_c_keeps_what_is_done_and_resume_ends_it(small, trained, capsys, mo
     assert compare(*small, "--rules=add,decayed", "--seeds=1", "--output=whole") == 0
     original = train.Observer
 
-    def stopping(advance, log):
+    def stopping(advance, log, validated):
         def count(done, total):
             advance(done, total)
             if done == 4 and trained[-1][0] == "decayed":
                 os.kill(os.getpid(), signal.SIGINT)
 
-        return original(count, log)
+        return original(count, log, validated)
 
     trained.clear()
     with monkeypatch.context() as patch:

@@ -14,7 +14,18 @@ from tasks.__main__ import task_names
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = task_names()
-MODULES = ["build", "config", "evaluate", "export", "figures", "predict", "scoring", "serving", "task", "train"]
+MODULES = [
+    "build",
+    "config",
+    "evaluate",
+    "export",
+    "figures",
+    "predict",
+    "scoring",
+    "serving",
+    "task",
+    "train",
+]
 
 
 def test_the_eight_tasks_are_listed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -23,6 +24,8 @@ ORIENTATION = 274
 """Number of the orientation tag in EXIF and TIFF."""
 PREMULTIPLIED, STRAIGHT = 1, 2
 """Kinds of alpha in the ExtraSamples tag of TIFF 6.0, section 18."""
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error says it
 
 # Pillow's modes to the ones we keep; alpha is split off afterwards.
 MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
@@ -194,6 +197,8 @@ def _tiff(data: bytes, path: Path) -> Decoded:
         # A side of one pixel is a side; any other axis of one is not there.
         kept = [(axis, size) for axis, size in sizes if size > 1 or axis in "YX"]
         axes = "".join(axis for axis, _ in kept)
+        if min(series[0].shape, default=0) == 0:
+            raise DataError(f"{path}: has no pixels; save it again")
         if axes not in ("YX", "YXS", "YXC", "SYX", "CYX"):
             count = len(series[0].pages)
             raise DataError(f"{path}: has {count} pages ({axes}); save the one you want to a file of its own")

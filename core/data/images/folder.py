@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from core.data.cache import Store
 from core.data.digest import add_arrays
 from core.data.images.files import ENDINGS, match_channels, read_picture
 from core.errors import DataError
@@ -27,21 +28,23 @@ PROGRESS_FROM = 50
 
 @dataclass
 class Loaded:
-    """Images in memory.
+    """Images that were read.
 
     Attributes:
         names: File names, with the folder's name in front where they would be ambiguous.
         images: ``(H, W, C)`` uint8, uint16 or float32, one C for all.
         notes: What was dropped or changed, one line each.
+        store: What keeps the images.
     """
 
     names: list[str]
     images: list[np.ndarray]
     notes: list[str] = field(default_factory=list)
+    store: Store = field(default_factory=Store)
 
     def select(self, keep: Sequence[int], notes: Sequence[str] = ()) -> Loaded:
         """Returns the images at these positions, with notes of their own."""
-        return Loaded([self.names[i] for i in keep], [self.images[i] for i in keep], list(notes))
+        return Loaded([self.names[i] for i in keep], [self.images[i] for i in keep], list(notes), self.store)
 
 
 def list_pictures(path: Path) -> list[Path]:
@@ -101,7 +104,12 @@ def set_names(paths: Sequence[Path]) -> list[str]:
 
 
 def load_pictures(
-    path: Path | Sequence[Path], channels: int, *, min_size: int = 1, progress: bool = False
+    path: Path | Sequence[Path],
+    channels: int,
+    *,
+    min_size: int = 1,
+    progress: bool = False,
+    store: Store | None = None,
 ) -> Loaded:
     """Reads images and drops, with a note, what cannot be learned from.
 
@@ -112,6 +120,7 @@ def load_pictures(
         channels: C of the result; gray and RGB are converted into each other.
         min_size: Smallest height and width in pixels.
         progress: Shows a bar for more than 50 files.
+        store: Keeps the images; a new one by default.
 
     Raises:
         DataError: A path is missing, or no image is left.
@@ -119,7 +128,7 @@ def load_pictures(
     roots = [path] if isinstance(path, Path) else list(path)
     files = [item for root in roots for item in list_pictures(root)]
     names = _unique_names(files)
-    result = Loaded([], [])
+    result = Loaded([], [], store=store or Store())
     counts = _Counts()
     seen: dict[str, str] = {}
     for name, item in track(
@@ -136,7 +145,7 @@ def load_pictures(
             counts.dropped.append(f"{name}: left out, the same pixels as {first}")
             continue
         result.names.append(name)
-        result.images.append(image)
+        result.images.append(result.store.keep(image))
     if not result.images:
         raise DataError(f"{roots[0]}: no usable image; {counts.dropped[0]}")
     result.notes = counts.notes()
@@ -198,7 +207,13 @@ def _unique_names(files: list[Path]) -> list[str]:
 
 
 def load_pairs(
-    path: Path, channels: int, *, scale: int = 1, min_size: int = 1, progress: bool = False
+    path: Path,
+    channels: int,
+    *,
+    scale: int = 1,
+    min_size: int = 1,
+    progress: bool = False,
+    store: Store | None = None,
 ) -> tuple[Loaded, Loaded]:
     """Reads pairs of a degraded and a clean image.
 
@@ -212,6 +227,7 @@ def load_pairs(
         scale: Size of the clean image over that of the degraded one; clean images are cut to its multiples.
         min_size: Smallest height and width of a degraded image in pixels.
         progress: Shows a bar for more than 50 pairs.
+        store: Keeps the images; a new one by default.
 
     Returns:
         Degraded and clean images with the same names in the same order. A pair is dropped, with a note on the
@@ -224,7 +240,8 @@ def load_pairs(
     from core.data.images.resize import modcrop
 
     pairs = _pair_files(path, scale)
-    degraded, clean = Loaded([], []), Loaded([], [])
+    store = store or Store()
+    degraded, clean = Loaded([], [], store=store), Loaded([], [], store=store)
     counts = _Counts()
     seen: dict[str, str] = {}
     for name, (low, high) in track(
@@ -251,7 +268,7 @@ def load_pairs(
             continue
         for loaded, image in ((degraded, first), (clean, second)):
             loaded.names.append(name)
-            loaded.images.append(image)
+            loaded.images.append(store.keep(image))
     if not degraded.images:
         raise DataError(f"{path}: no usable pair; {counts.dropped[0]}")
     degraded.notes = counts.notes()

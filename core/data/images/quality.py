@@ -39,7 +39,7 @@ class Protocol:
     def __post_init__(self) -> None:
         """Raises ``ConfigError`` for a border below zero."""
         if self.shave < 0:
-            raise ConfigError(f"shave {self.shave} is not a border in pixels; use 0 or more")
+            raise ConfigError(f"--scoring.shave {self.shave} is not a border in pixels; use 0 or more")
 
     def psnr(self, restored: np.ndarray, clean: np.ndarray) -> float:
         """Returns ``10 log10(255^2 / MSE)`` in dB over all values that the protocol keeps.

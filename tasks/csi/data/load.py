@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
+from core.data.cache import Store
 from core.errors import ConfigError, DataError
 from tasks.csi.config import ChannelConfig, DataConfig
 from tasks.csi.data.checks import check_data, conditions_of
 from tasks.csi.data.dataset import Channels, Condition, CsiData
 from tasks.csi.data.files import FOLDERS, Opened, find_condition, open_condition
 from tasks.csi.data.store import PARAMETERS, antennas, cache_folder, read_parameters, report_interval
+
+AT_ONCE = 64
+"""Samples that are read together."""
 
 
 @dataclass
@@ -41,7 +44,7 @@ def load_data(config: DataConfig) -> CsiData:
     learned from is not for validation.
 
     Raises:
-        ConfigError: Options are wrong or contradict each other, or the channels do not fit into memory.
+        ConfigError: Options are wrong or contradict each other.
         DataError: Files are missing or cannot be used, were made with other options, or cannot be written.
     """
     check_data(config)
@@ -63,13 +66,10 @@ def load_data(config: DataConfig) -> CsiData:
             del conditions["train"]
             notes.append(f"{root} has no {FOLDERS['train'][0]}: there is nothing to learn from")
     else:
-        _check_memory(config, [_samples(config, part) for part, items in conditions.items() for _ in items])
         root = _generated(config, conditions)
     learned, tested = (
         _open(config, root, part, conditions.get(part, []), notes) for part in ("train", "test")
     )
-    if stored:
-        _check_memory(config, learned.counts + tested.counts)
     train, validation, test = _read_parts(config, learned, tested, notes)
     return CsiData(
         name=root.resolve().name if stored else "cdl",
@@ -129,23 +129,13 @@ def _open(config: DataConfig, root: Path, part: str, conditions: list[Condition]
 
 
 def memory_bytes(config: ChannelConfig, counts: list[int]) -> int:
-    """Returns the most memory that reading takes: all channels once, and the largest condition once more.
+    """Returns the memory that channels take, which beyond ``--data.memory`` is a mapped file.
 
     Args:
         config: Panel, band and reports.
         counts: Samples of each condition.
     """
-    sample = antennas(config) * (config.history + config.horizon) * config.subcarriers * 8
-    return sample * (sum(counts) + max(counts, default=0))
-
-
-def _check_memory(config: DataConfig, counts: list[int]) -> None:
-    size, free = memory_bytes(config, counts), psutil.virtual_memory().available
-    if size > free:
-        raise ConfigError(
-            f"the channels take {size / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; lower --data.samples"
-            " or --data.test_samples, or name fewer models, delay spreads or speeds"
-        )
+    return antennas(config) * (config.history + config.horizon) * config.subcarriers * 8 * sum(counts)
 
 
 def _read_parts(
@@ -156,9 +146,11 @@ def _read_parts(
     first = [range(end) for end in ends]
     last = [range(end, count) for end, count in zip(ends, learned.counts, strict=True)]
     known: set[bytes] = set()
-    test = _read(config, tested, [range(count) for count in tested.counts], known)
-    train = _read(config, learned, first, known)
-    validation = _read(config, learned, last, known)
+    store = Store(config.memory)
+    test = _read(config, tested, [range(count) for count in tested.counts], known, store)
+    train = _read(config, learned, first, known, store)
+    validation = _read(config, learned, last, known, store)
+    notes += store.notes()
     dropped, held = sum(ends) - len(train), sum(learned.counts) - sum(ends) - len(validation)
     if dropped or held:
         notes.append(
@@ -173,24 +165,25 @@ def _read_parts(
     return train, validation, test
 
 
-def _read(config: DataConfig, source: Source, spans: list[range], known: set[bytes]) -> Channels:
+def _read(
+    config: DataConfig, source: Source, spans: list[range], known: set[bytes], store: Store
+) -> Channels:
     """Reads a span of each condition but for samples that are known, and adds those that it read to them.
 
     The arrays are filled in place, so that channels are in memory once.
     """
     size, panel = sum(len(span) for span in spans), antennas(config)
-    history = np.empty((size, panel, config.history, config.subcarriers), np.complex64)
-    target = np.empty((size, panel, config.horizon, config.subcarriers), np.complex64)
+    history = store.empty((size, panel, config.history, config.subcarriers), np.complex64)
+    target = store.empty((size, panel, config.horizon, config.subcarriers), np.complex64)
     condition = np.empty(size, np.int64)
     end, marks = 0, set()
     for place, (item, span) in enumerate(zip(source.files, spans, strict=True)):
-        if not span:
-            continue
-        for past, future in zip(*item.read(span), strict=True):
-            mark = hashlib.sha256(past.tobytes() + future.tobytes()).digest()
-            if mark not in known:
-                history[end], target[end], condition[end] = past, future, place
-                end += 1
-                marks.add(mark)
+        for start in range(span.start, span.stop, AT_ONCE):
+            for past, future in zip(*item.read(range(start, min(start + AT_ONCE, span.stop))), strict=True):
+                mark = hashlib.sha256(past.tobytes() + future.tobytes()).digest()
+                if mark not in known:
+                    history[end], target[end], condition[end] = past, future, place
+                    end += 1
+                    marks.add(mark)
     known |= marks
     return Channels(history[:end], target[:end], condition[:end], source.conditions)

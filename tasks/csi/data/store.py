@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import shutil
 import tempfile
@@ -15,7 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from core.data.cache import cache_home
 from core.errors import ConfigError, DataError
+from core.files import load_json
 from tasks.csi.config import ChannelConfig
 
 FORMAT = 1
@@ -74,8 +75,7 @@ def cache_folder(cache: str | None, channel: ChannelConfig, seed: int) -> Path:
         channel: Parameters.
         seed: Seed.
     """
-    home = Path(os.environ.get("SKIPWAY_CACHE") or Path.home() / ".cache" / "skipway")
-    root = Path(cache) if cache else home / "csi"
+    root = Path(cache) if cache else cache_home() / "csi"
     text = json.dumps(parameters(channel, seed), sort_keys=True)
     return root / hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -90,7 +90,7 @@ def read_parameters(folder: Path) -> dict[str, object] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text())
+        found = load_json(path.read_text())
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict) or not ChannelConfig.__dataclass_fields__.keys() <= found.keys():

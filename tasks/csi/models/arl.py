@@ -45,6 +45,7 @@ class AdaptiveLayer(nn.Module):
             self.perceptron.append(nn.Linear(widths[i], widths[i + 1]))
             last = i == layers - 1
             self.perceptron.extend([act] if last else [nn.ReLU(inplace=True), nn.Dropout(dropout)])
+        assert residual in RETURNS, residual
         self.residual = residual
         self.norm = nn.LayerNorm(size)
         self.dropout = nn.Dropout(dropout)

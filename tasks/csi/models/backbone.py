@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from core import nd
-from core.backbones import create_backbone
-from core.errors import ConfigError
+from core.backbones.choice import build_choice, check_input
 from tasks.csi.config import BackboneConfig
 from tasks.csi.models.simple import ChangeNet, zeroed
 
@@ -19,8 +14,6 @@ DECIDED = {
     "dims": "the subcarriers, one axis,",
     "in_channels": "--data.history",
     "num_classes": "--data.horizon",
-    "rule": "--model.rule",
-    "rule_options": "--model.rule_options",
 }
 """Options of backbones that are not given among the others, and what decides them."""
 
@@ -46,14 +39,7 @@ class BackboneNet(ChangeNet):
 
     def __init__(self, config: BackboneConfig, subcarriers: int, history: int, horizon: int) -> None:
         super().__init__(config)
-        for option, decides in DECIDED.items():
-            if option in config.options:
-                raise ConfigError(f"--model.options has {option}, which {decides} decides; take it out")
-        own = config.rule == "add" and not config.rule_options
-        joined: dict[str, Any] = {} if own else {"rule": config.rule, "rule_options": config.rule_options}
-        backbone = create_backbone(
-            config.backbone, dims=1, in_channels=2 * history, **joined, **config.options
-        )
+        backbone = build_choice(config, 1, 2 * history, DECIDED)
         backbone.remove_head()
         self.backbone = backbone
         widths = [2 * history, *(info.channels for info in backbone.feature_info)]
@@ -61,7 +47,12 @@ class BackboneNet(ChangeNet):
             zeroed(nd.pointwise(1, width, 2 * horizon, bias=True)) for width in widths
         )
         self.parts = (2, horizon)
-        self._check(config.backbone, history, subcarriers)
+        check_input(
+            self,
+            (1, history, 2 * subcarriers),
+            f"--model.backbone {config.backbone} cannot take {subcarriers} subcarriers",
+            "try another backbone or more subcarriers",
+        )
 
     def change(self, x: Tensor) -> Tensor:
         """Sums what each stage says."""
@@ -71,15 +62,3 @@ class BackboneNet(ChangeNet):
         maps = [output(feature) for output, feature in zip(self.outputs, features, strict=True)]
         steps = maps[0] + sum(F.interpolate(part, size, mode=nd.interpolation(1)) for part in maps[1:])
         return steps.unflatten(1, self.parts).permute(0, 2, 3, 1).flatten(2)
-
-    def _check(self, name: str, history: int, subcarriers: int) -> None:
-        """Tries the shapes, without computing anything."""
-        shadow = copy.deepcopy(self).to("meta").eval()
-        try:
-            shadow(torch.empty(1, history, 2 * subcarriers, device="meta"))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"--model.backbone {name} cannot take {subcarriers} subcarriers ({reason}); try another backbone or "
-                "more subcarriers"
-            ) from None

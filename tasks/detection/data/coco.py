@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from core.errors import DataError
+from core.files import load_json
 from tasks.detection.data.annotations import AnnotationBuilder
 from tasks.detection.data.coco_files import CocoPart, ImageFinder
 from tasks.detection.data.notes import Notes, number
@@ -58,11 +59,11 @@ def _without_parents(filled: Filled, parents: set[str], notes: Notes) -> Filled:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
+        content = load_json(file.read_bytes())
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise DataError(f"{file}: is no JSON ({error.msg}, {place}); export it again") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{file}: is no JSON ({type(error).__name__}); export it again") from None
     if not isinstance(content, dict):
         raise DataError(

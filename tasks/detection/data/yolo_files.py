@@ -11,6 +11,7 @@ import yaml
 
 from core.data.images.files import ENDINGS
 from core.errors import DataError
+from core.yaml12 import load_yaml
 from tasks.detection.data.notes import Notes
 from tasks.detection.data.parts import (
     ORDER,
@@ -107,7 +108,7 @@ def _names_in(folder: Path) -> list[str] | None:
 
 def _from_yaml(file: Path, notes: Notes) -> YoloSet:
     try:
-        content = yaml.safe_load(file.read_bytes())
+        content = load_yaml(file.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{file}: is no YAML ({reason}); correct it") from None

@@ -1,4 +1,4 @@
-"""Reads listed records into memory, with everything that was wrong told.
+"""Reads listed records, with everything that was wrong told.
 
 Twelve leads of 10 s at 100 Hz take 48 kB: all of PTB-XL takes 1 GB.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from core.data.cache import Store
 from core.data.split import group_of
 from core.data.tally import Tally
 from core.errors import DataError
@@ -111,12 +112,13 @@ def _layout(folder: Path, config: DataConfig) -> str:
     )
 
 
-def read_pool(folder: Path, config: DataConfig, tested: bool = False) -> Pool:
+def read_pool(folder: Path, config: DataConfig, store: Store, tested: bool = False) -> Pool:
     """Reads all records of a folder.
 
     Args:
         folder: The folder.
         config: Layout, leads, filters, and the pattern of the patients.
+        store: Keeps the signals.
         tested: It is a test folder. Its records may be named in another way than those of the training, for which the
             pattern was made: where it finds nothing, it is not used.
 
@@ -156,7 +158,7 @@ def read_pool(folder: Path, config: DataConfig, tested: bool = False) -> Pool:
             record, signal, present = result
             for note in record.notes:
                 changed.add(entry.name, note)
-            _add(pool, entry, record, signal, present, config)
+            _add(pool, entry, record, store.keep(signal), present, config)
     if not pool.entries:
         raise DataError(f"{folder}: no usable record; {dropped.notes('left out: ')[0]}")
     pool.notes += [*dropped.notes("left out: "), *changed.notes()]

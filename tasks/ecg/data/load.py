@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.cache import Store
 from core.data.split import Fold
 from core.errors import ConfigError, DataError
 from tasks.ecg.config import DataConfig
@@ -63,8 +64,9 @@ def load_data(config: DataConfig) -> EcgData:
 
 
 def _load(config: DataConfig, name: str) -> EcgData:
-    pools = [read_pool(Path(path), config) for path in (config.path,) if path]
-    pools += [read_pool(Path(path), config, tested=True) for path in (config.test_path,) if path]
+    store = Store(config.memory)
+    pools = [read_pool(Path(path), config, store) for path in (config.path,) if path]
+    pools += [read_pool(Path(path), config, store, tested=True) for path in (config.test_path,) if path]
     pool = pools[0]
     first = len(pool.entries) if config.path else 0
     if len(pools) > 1:
@@ -90,7 +92,7 @@ def _load(config: DataConfig, name: str) -> EcgData:
     )
     names = [label.name for label in classes]
     rare = rare_notes(names, labels, learned, held)
-    notes = [*pool.notes, *notes, *rare, *_summary(pool, labels, folds)]
+    notes = [*pool.notes, *notes, *rare, *_summary(pool, labels, folds), *store.notes()]
     if pool.synthetic:
         notes.insert(0, "the records are synthetic: they promise nothing about real electrocardiograms")
     return EcgData(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import DataError
+from core.files import load_json
 from tasks.forecasting.data.clean import group_rows
 from tasks.forecasting.data.files import read_text
 from tasks.forecasting.data.frequency import (
@@ -102,7 +103,7 @@ def load_json_lines(path: Path, config: DataConfig) -> SeriesData:
             continue
         where = f"{path.name}, line {number}"
         try:
-            entry = json.loads(line)
+            entry = load_json(line)
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{where}, column {error.colno}: not JSON ({error.msg}); each line is one whole object"
@@ -138,7 +139,7 @@ def load_json_lines(path: Path, config: DataConfig) -> SeriesData:
 def _metadata_freq(path: Path) -> str | None:
     for place in (path.parent, path.parent / "metadata", path.parent.parent, path.parent.parent / "metadata"):
         try:
-            found = json.loads((place / "metadata.json").read_text())
+            found = load_json((place / "metadata.json").read_text())
         except (OSError, ValueError):
             continue
         if isinstance(found, dict) and isinstance(found.get("freq"), str):

@@ -21,6 +21,8 @@ def read_text(path: Path) -> tuple[str, list[str]]:
     Raises:
         DataError: The file is missing, empty, a truncated archive or not text.
     """
+    if path.is_fifo() or path.is_char_device():
+        raise DataError(f"{path}: is a pipe or a device; give a file")
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from core.errors import DataError
+from core.files import load_json
 from tasks.segmentation.data.found import Found, RawCase, image_files, pair
 from tasks.segmentation.data.place import ending_of, stem
 from tasks.segmentation.labels import Labels
@@ -112,7 +112,7 @@ def read_labels_of(file: Path, content: Mapping[str, Any]) -> Labels | None:
 def _read(path: Path) -> dict[str, Any]:
     file = path / DESCRIPTION
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        content = load_json(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 
 from core.data.split import group_of, hold_out, name_hash
 from core.errors import ConfigError, DataError
+from core.files import load_json
 from tasks.segmentation.config import DataConfig
 from tasks.segmentation.data.cases import Case, Fold
 from tasks.segmentation.data.place import replace_file
@@ -154,7 +155,7 @@ def _stored(names: Sequence[str], pool: list[int], config: DataConfig, notes: li
     path = Path(str(config.splits))
     known = {names[i]: i for i in pool}
     try:
-        stored = [(list(entry["train"]), list(entry["val"])) for entry in json.loads(path.read_text())]
+        stored = [(list(entry["train"]), list(entry["val"])) for entry in load_json(path.read_text())]
     except FileNotFoundError:
         raise ConfigError(f"--data.splits {path}: there is no such file") from None
     except (OSError, ValueError, TypeError, KeyError):

@@ -11,6 +11,7 @@ import numpy as np
 
 from core.data.images.decode import decode
 from core.errors import DataError
+from core.files import load_json
 from tasks.segmentation.data.cases import FLAT, Geometry
 from tasks.segmentation.data.place import ending_of, replace_file, stem
 
@@ -124,7 +125,7 @@ def _geometry(path: Path, shape: tuple[int, int, int]) -> Geometry:
     spacing = (1.0, 1.0, 1.0)
     if note.is_file():
         try:
-            z, y, x = (float(size) for size in json.loads(note.read_text())["spacing"])
+            z, y, x = (float(size) for size in load_json(note.read_text())["spacing"])
         except (ValueError, KeyError, TypeError):
             raise DataError(f'{note}: gives no spacing; write {{"spacing": [z, y, x]}} in mm') from None
         spacing = (z, y, x)

@@ -52,6 +52,11 @@ def _planned(config: PlannedConfig, plan: Plan, in_channels: int, outputs: int) 
             f"--model.rule {config.rule}: plain_unet has no residual connections; take resenc_unet, or leave the rule "
             "add"
         )
+    if len(plan.strides) == 1:
+        raise ConfigError(
+            f"patches of {' x '.join(map(str, plan.patch_size))} are too small for {config.name}, which halves them; "
+            "give larger images or --plan.patch_size, or another --model.name, such as unet"
+        )
     return PlannedUNet(
         plan,
         in_channels,

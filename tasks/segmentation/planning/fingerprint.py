@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import DataError
+from core.files import load_json
 from tasks.segmentation.data.cases import FLAT, Scan
 from tasks.segmentation.planning.plan import Intensities
 
@@ -146,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
         DataError: The file is missing, or is no JSON object.
     """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = load_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:

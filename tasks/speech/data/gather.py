@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.cache import Store
 from tasks.speech.config import DataConfig, words_of
 from tasks.speech.data.noise import find_noise
 from tasks.speech.data.pool import Pool, read_pool
@@ -31,13 +32,14 @@ class Source:
     test: bool = False
 
 
-def read_sources(config: DataConfig, main: Pool | None, words: list[str]) -> list[Source]:
+def read_sources(config: DataConfig, main: Pool | None, words: list[str], store: Store) -> list[Source]:
     """Reads the folders beside the first one; returns all of them.
 
     Args:
         config: Folders and shares.
         main: Recordings of ``config.path``, if there is one.
         words: Words to spot, without those of a model that is extended.
+        store: Keeps the recordings.
 
     Raises:
         ConfigError: The pattern of the speakers is wrong.
@@ -50,9 +52,9 @@ def read_sources(config: DataConfig, main: Pool | None, words: list[str]) -> lis
             part = split_pool(main, config, [*words, *(config.old_words or [])], bool(config.test_path))
         sources.append(Source(main, part))
         if config.old_path:
-            sources += _read_old(config, config.old_path)
+            sources += _read_old(config, config.old_path, store)
     if config.test_path:
-        sources.append(_tested(read_pool(config.test_path, config)))
+        sources.append(_tested(read_pool(config.test_path, config, store)))
     return sources
 
 
@@ -64,17 +66,17 @@ def noise_files(config: DataConfig, sources: Sequence[Source]) -> list[Path]:
     return files or sources[-1].pool.noise
 
 
-def _read_old(config: DataConfig, path: str) -> list[Source]:
+def _read_old(config: DataConfig, path: str, store: Store) -> list[Source]:
     """Reads the data of the model that is extended, split as for its training: its test was never learned from."""
     names = ("test_share", "validation_share", "speaker")
     split = {name: getattr(config, name) for name in names} | (config.old_split or {})
     test = split.get("test_path")
     config = replace(config, path=None, test_path=None, folds=0, **{name: split[name] for name in names})
-    pool = read_pool(path, config)
+    pool = read_pool(path, config, store)
     words = words_of(config.old_words or [])
     sources = [Source(pool, split_pool(pool, config, words, bool(test)), old=True)]
     if test and Path(test).is_dir():
-        sources.append(_tested(read_pool(test, config), old=True))
+        sources.append(_tested(read_pool(test, config, store), old=True))
     elif test:
         pool.notes.append(
             f"nothing of the old words is tested: {test}, the test of their model, is not there"

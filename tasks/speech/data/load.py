@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.cache import Store
 from core.data.split import Fold, check_share
 from core.errors import ConfigError, DataError
 from tasks.speech.config import SILENCE, UNKNOWN, DataConfig
@@ -75,7 +76,7 @@ def _check(config: DataConfig) -> None:
         raise ConfigError(f"--data.rate {config.rate} must lie between {RATES[0]} and {RATES[1]} Hz")
     if not 0.05 <= config.duration <= 60:
         raise ConfigError(f"--data.duration {config.duration} must lie between 0.05 and 60 s")
-    for option in ("unknown", "silence"):
+    for option in ("unknown", "silence", "volume"):
         if not 0 <= getattr(config, option) < float("inf"):
             raise ConfigError(f"--data.{option} {getattr(config, option)} must not be negative")
     if config.replay < 0:
@@ -100,10 +101,11 @@ def _check(config: DataConfig) -> None:
 
 
 def _load(config: DataConfig, name: str) -> SpeechData:
-    main = read_pool(config.path, config) if config.path else None
+    store = Store(config.memory)
+    main = read_pool(config.path, config, store) if config.path else None
     notes: list[str] = []
     words = _choose_words(config, main, notes)
-    sources = read_sources(config, main, words)
+    sources = read_sources(config, main, words, store)
     for source in sources:
         label = f"{Path(source.pool.path).name}: " if len(sources) > 1 else ""
         notes += [f"{label}{note}" for note in source.pool.notes]
@@ -120,7 +122,7 @@ def _load(config: DataConfig, name: str) -> SpeechData:
     folds = split_folds(pool, config, words) if config.folds else [("model", part)]
     if main is not None:
         words = _learnable(config, pool, folds, words, notes)
-    noise = read_noise(noise_files(config, sources), config.rate)
+    noise = read_noise(noise_files(config, sources), config.rate, store)
     classes = _classes(config, words, pool, folds, not noise.made)
     clips, split = assemble(pool, folds, old, classes, config, noise)
     extends = len(config.old_words or [])
@@ -128,7 +130,7 @@ def _load(config: DataConfig, name: str) -> SpeechData:
         name, classes, config.rate, clips, split, noise.train, noise.held, notes, extends, noise.made
     )
     _check_test(data)
-    data.notes += [*noise.notes, *_summary(config, data)]
+    data.notes += [*noise.notes, *_summary(config, data), *store.notes()]
     data.notes = [printable(note) for note in data.notes]
     return data
 

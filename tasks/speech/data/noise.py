@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.data.cache import Store
 from core.data.tally import Tally
 from core.errors import DataError
 from tasks.speech.config import SILENCE
@@ -64,8 +65,8 @@ def find_noise(path: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-def read_noise(paths: list[Path], rate: int) -> Noise:
-    """Reads recordings of noise, and makes some if there are none that can be used."""
+def read_noise(paths: list[Path], rate: int, store: Store) -> Noise:
+    """Reads recordings of noise, which the store keeps, and makes some if there are none that can be used."""
     noise, dropped, seen = Noise(), Tally(), set[bytes]()
     for path in paths:
         name = printable(path.name)
@@ -79,7 +80,7 @@ def read_noise(paths: list[Path], rate: int) -> Noise:
             dropped.add(name, "is silent, all its samples are zero")
         elif content not in seen:  # an extended model may bring the same noise
             seen.add(content)
-            noise.add(name, samples)
+            noise.add(name, store.keep(samples))
     noise.notes = dropped.notes("left out of the noise, since it ")
     if not noise.names:
         noise.made = True

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from core.data.cache import Store
 from core.data.split import group_of
 from core.data.tally import Tally
 from core.errors import DataError
@@ -33,6 +34,7 @@ class Pool:
         names: Paths relative to it.
         words: Word of each.
         speakers: Speaker of each, ``""`` where that is not known.
+        store: What keeps the waves.
         waves: ``(M, L)`` int16.
         contents: Hash of each wave.
         lists: Lists of held-out files.
@@ -41,6 +43,7 @@ class Pool:
     """
 
     path: str
+    store: Store
     names: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
@@ -61,12 +64,13 @@ class Pool:
         return [key_of(name, word) for name, word in zip(self.names, self.words, strict=True)]
 
 
-def read_pool(path: str, config: DataConfig) -> Pool:
+def read_pool(path: str, config: DataConfig, store: Store) -> Pool:
     """Reads all recordings of a folder.
 
     Args:
         path: The folder.
         config: Rate, duration and pattern of the speakers.
+        store: Keeps the recordings.
 
     Raises:
         DataError: There is no usable recording.
@@ -75,8 +79,8 @@ def read_pool(path: str, config: DataConfig) -> Pool:
     folder = find_recordings(Path(path))
     length = round(config.rate * config.duration)
     # Pages of the array that are never written take no memory.
-    waves = np.empty((len(folder.files), length), np.int16)
-    pool = Pool(path, lists=folder.lists, noise=folder.noise, notes=folder.notes)
+    waves = store.empty((len(folder.files), length), np.int16)
+    pool = Pool(path, store, lists=folder.lists, noise=folder.noise, notes=folder.notes)
     dropped, changed, cut = Tally(), Tally(), 0
     for stored, word in track(
         folder.files,
@@ -127,7 +131,7 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
 
 def resize(pool: Pool, count: int) -> None:
     """Changes the number of waves where they are: full Speech Commands has 3.4 GB, and a copy would take twice that."""
-    pool.waves.resize((count, pool.waves.shape[1]), refcheck=False)
+    pool.waves = pool.store.resized(pool.waves, count)
 
 
 def append(pool: Pool, other: Pool) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import mmap
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
+from core.data.cache import machine_memory
 from core.errors import DataError
 from core.train.distributed import environment_world
 from core.train.seeds import derive_seed
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from core.data.split import Fold
     from tasks.speech.data.clips import SpeechData
 
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container says how much memory it may take, bytes; the machine has more."""
 _SEED = 0
 """Of the variants that are kept: they belong to the data, not to a run."""
 
@@ -207,22 +203,13 @@ def _affordable(variants: int, shape: tuple[int, int, int], folds: int) -> tuple
     """
     processes = environment_world().size  # each keeps features of its own
     size = math.prod(shape) * 4 * folds
-    possible = _memory() // 4 // (size * processes)
+    possible = machine_memory() // 4 // (size * processes)
     if possible >= variants:
         return variants, ""
     return possible, (
         f"--data.variants {variants} lowered to {possible}: the features of one version of all clips take "
         f"{size / 1e9:.1f} GB, and they may take a quarter of the memory"
     )
-
-
-def _memory() -> int:
-    """Returns the memory that there is to use, bytes."""
-    least = psutil.virtual_memory().total
-    for file in LIMITS:
-        with suppress(OSError, ValueError):  # without a limit it says max
-            least = min(least, int(Path(file).read_text()))
-    return least
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, shared: bool) -> Tensor:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
-from core.backbones import create_backbone
+from core.backbones.choice import build_choice, check_input
 from core.errors import ConfigError
 from tasks.speech.config import BackboneConfig
 
@@ -16,8 +12,6 @@ DECIDED = {
     "dims": "--model.dims",
     "in_channels": "the features",
     "num_classes": "the words",
-    "rule": "--model.rule",
-    "rule_options": "--model.rule_options",
 }
 """Options of backbones that are not given among the others, and what decides them."""
 
@@ -49,21 +43,16 @@ class BackboneNet(nn.Module):
             raise ConfigError(
                 f"--model.dims {config.dims} must be 1, features as channels, or 2, time and frequency"
             )
-        for option, decides in DECIDED.items():
-            if option in config.options:
-                raise ConfigError(f"--model.options has {option}, which {decides} decides; take it out")
         self.dims = config.dims
-        own = config.rule == "add" and not config.rule_options
-        joined: dict[str, Any] = {} if own else {"rule": config.rule, "rule_options": config.rule_options}
-        self.backbone = create_backbone(
-            config.backbone,
-            dims=config.dims,
-            in_channels=features if config.dims == 1 else 1,
-            **joined,
-            **config.options,
-        )
+        self.backbone = build_choice(config, config.dims, features if config.dims == 1 else 1, DECIDED)
         self.output = nn.Linear(self.backbone.num_features, classes)
-        self._check(config.backbone, frames, features)
+        check_input(
+            self,
+            (1, frames, features),
+            f"--model.backbone {config.backbone} with --model.dims {self.dims} cannot take {frames} frames of "
+            f"{features} features",
+            "try another backbone, more features or longer clips",
+        )
 
     def embed(self, features: Tensor) -> Tensor:
         """Maps features ``(B, T, F)`` to pooled features ``(B, D)``."""
@@ -72,15 +61,3 @@ class BackboneNet(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Maps features ``(B, T, F)`` to logits ``(B, classes)``."""
         return self.output(self.embed(features))
-
-    def _check(self, name: str, frames: int, features: int) -> None:
-        """Tries the shapes, without computing anything."""
-        shadow = copy.deepcopy(self).to("meta").eval()
-        try:
-            shadow(torch.empty(1, frames, features, device="meta"))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"--model.backbone {name} with --model.dims {self.dims} cannot take {frames} frames of {features} "
-                f"features ({reason}); try another backbone, more features or longer clips"
-            ) from None

@@ -168,5 +168,5 @@ def test_ratios_are_taken_within_a_round():
         "9000.0",
         "50%",
         "1.000 (1.00-1.12) timm",
-        "2.000 (2.00-2.00) timm !",
+        "2.000 (2.00-2.00) timm",
     ]

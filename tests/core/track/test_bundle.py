@@ -47,7 +47,9 @@ def test_it_tells_its_origin_and_no_folder_of_the_machine(run, tmp_path):
     package = load_package(bundle(run, tmp_path / "out" / "model"))
     assert torch.equal(package.tensors()["w"], torch.arange(3.0)) and package.config == {"layers": 3}
     origin = package.metadata["provenance"]
-    assert origin["commit"] == "c0ffee" and origin["seed"] == "7" and origin["torch"] == "2.14.1"
+    assert (
+        origin["commit"] == "c0ffee" and origin["seed"] == "7" and origin["versions"] == {"torch": "2.14.1"}
+    )
     assert origin["scores"] == {"test/psnr": 30.5, "baseline/nlm/psnr": 29.0}
     assert origin["command"] == (
         "python -m tasks.denoising.train --config tasks/denoising/configs/bsd400.yaml --data.path photos "

@@ -126,3 +126,20 @@ def test_pickles_are_refused(folder, name):
 def test_no_folder(tmp_path):
     with pytest.raises(PackageError, match="no model package at"):
         load_package(tmp_path / "nothing")
+
+
+def test_weights_that_are_nan_are_refused(tmp_path):
+    model = torch.nn.Linear(2, 1)
+    good = save_package(tmp_path / "good", Packaged({}, model.state_dict()), "fake")
+    assert not load_package(good).load_into(torch.nn.Linear(2, 1)).training
+    model.weight.data[0, 1] = math.nan
+    bad = save_package(tmp_path / "bad", Packaged({}, model.state_dict()), "fake")
+    with pytest.raises(PackageError, match="weights that are NaN; train again"):
+        load_package(bad).load_into(torch.nn.Linear(2, 1))
+
+
+def test_a_format_below_the_first_is_refused(folder):
+    metadata = json.loads((folder / "metadata.json").read_text())
+    (folder / "metadata.json").write_text(json.dumps({**metadata, "format_version": -1}))
+    with pytest.raises(PackageError, match="lacks format_version"):
+        load_package(folder)

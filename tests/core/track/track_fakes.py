@@ -16,6 +16,7 @@ from core.track.run import Run
 class FakeTask(Task):
     name = "fake"
     summary = "multiplies"
+    title = "factor"
     config_class = dict
     models = {}  # noqa: RUF012
     datasets = {}  # noqa: RUF012

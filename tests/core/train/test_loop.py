@@ -12,6 +12,7 @@ from toy_training import PointLearner, Points, point_trainer
 
 from core.config import TrainConfig
 from core.errors import Interrupted, TrainingError
+from core.train import signals
 from core.train.checkpoint import load_checkpoint
 from core.train.loop import Observer
 from core.train.signals import StopSignals
@@ -26,7 +27,7 @@ class Recorder(Observer):
 
     def __init__(self, learner=None, at=None):
         self.learner, self.at = learner, at or {}
-        self.weights, self.logs = {}, []
+        self.weights, self.logs, self.validations = {}, [], []
 
     def advance(self, done, total):
         if self.learner is not None:
@@ -36,6 +37,9 @@ class Recorder(Observer):
 
     def log(self, values, step):
         self.logs.append((step, values))
+
+    def validated(self, value, metrics, step):
+        self.validations.append((step, value, metrics))
 
 
 def copy_of(model):
@@ -90,11 +94,18 @@ def test_a_signal_at_a_validation_does_not_lose_it(tmp_path):
     assert same(whole.learner.state_dict(), resumed.learner.state_dict())
 
 
-def test_a_second_signal_stops_at_once(tmp_path):
-    def twice():
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+def twice():
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
 
+
+def test_a_signal_that_a_launcher_passes_on_again_is_the_same_one(tmp_path):
+    with StopSignals() as stop, pytest.raises(Interrupted, match="checkpoint written"):
+        point_trainer(tmp_path, config(), stop=stop, observer=Recorder(at={2: twice})).fit()
+
+
+def test_a_second_signal_stops_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(signals, "SAME_SECONDS", 0.0)
     with StopSignals() as stop, pytest.raises(KeyboardInterrupt):
         point_trainer(tmp_path, config(), stop=stop, observer=Recorder(at={2: twice})).fit()
 
@@ -200,6 +211,7 @@ def test_ema_by_hand_and_it_is_what_is_validated_and_kept(tmp_path):
     kept = PointLearner(dropout=0.0)
     kept.model.load_state_dict(average)
     assert learner.validated == [pytest.approx(kept.validate()[0], rel=1e-5)]
+    assert [(step, value) for step, value, _ in recorder.validations] == [(6, learner.validated[0])]
 
 
 def test_validating_the_average_does_not_disturb_the_training(tmp_path):

@@ -122,6 +122,38 @@ def test_a_damaged_newest_falls_back(two, capsys):
     assert LAST in capsys.readouterr().err
 
 
+def test_one_flipped_bit_of_a_weight_is_damage(two, capsys):
+    content = bytearray((two / LAST).read_bytes())
+    content[content.index(torch.full((1000,), 2.0).numpy().tobytes()) + 3] ^= 1
+    (two / LAST).write_bytes(content)
+    assert torch.load(two / LAST)["weights"][0] != 2.0, "torch itself sees nothing"
+    assert load_checkpoint(two)["step"] == 1
+    assert capsys.readouterr().err == f"warning: {two / LAST} is damaged (ValueError)\n"
+
+
+def test_a_file_of_something_else_is_damage(two):
+    torch.save([1, 2], two / LAST)
+    assert load_checkpoint(two)["step"] == 1
+
+
+def test_the_next_checkpoint_does_not_put_a_damaged_one_in_the_place_of_the_good_one(two):
+    damage(two / LAST)
+    assert load_checkpoint(two)["step"] == 1
+    save_checkpoint({"step": 3}, two)
+    damage(two / LAST)
+    assert load_checkpoint(two)["step"] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_as_such_and_leaves_both(two):
+    (two / f".{LAST}.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{two / LAST}'"):
+        save_checkpoint({"step": 3, "weights": torch.zeros(100_000)}, two)
+    assert load_checkpoint(two)["step"] == 2
+    damage(two / LAST)
+    assert load_checkpoint(two)["step"] == 1
+
+
 def test_both_damaged_is_one_line(two):
     damage(two / LAST)
     (two / PREVIOUS).write_bytes(b"")

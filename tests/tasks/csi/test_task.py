@@ -217,19 +217,6 @@ def test_an_exported_program_gives_what_the_model_gives(trained, files, work, ca
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_a_registered_model_is_served(files, work, capsys, tracking, no_figures):
-    argv = [f"--data.path={files}", *TINY[:-1], *SMALL, *QUICK, f"--tracking={tracking}"]
-    code, out, _ = run("train", argv, capsys)
-    assert code == 0 and "version 1" in " ".join(out.split())
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking)
-    model = mlflow.pyfunc.load_model("models:/skipway-csi/1")
-    predictor = TASK.predictor(load_package(the_run(work) / "package"))
-    frame, params = TASK.example(predictor)
-    pd.testing.assert_frame_equal(model.predict(frame), TASK.serve(predictor, frame, params))
-
-
 # ---------------------------------------------------------------- options of the training
 
 

@@ -214,14 +214,6 @@ def test_export_writes_a_program(trained, work, capsys):
     assert [path.name for path in (work / "programs").iterdir()] == ["denoising.pt2"]
 
 
-def test_a_request_is_answered(trained):
-    from core.track.package import load_package
-
-    predictor = TASK.predictor(load_package(the_run(trained) / "package"))
-    frame, params = TASK.example(predictor)
-    assert list(TASK.serve(predictor, frame, params).columns) == ["image"]
-
-
 def test_a_finished_run_is_not_resumed(trained, work, capsys):
     code, _, err = run("train", [f"--resume={the_run(trained)}"], capsys)
     assert code == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from functools import partial
 from pathlib import Path
@@ -121,14 +120,6 @@ def test_a_folder_is_searched_and_a_broken_file_told(trained, overlays, work, ca
     assert content["annotations"] and {"image_id", "category_id", "bbox", "score"} <= set(
         content["annotations"][0]
     )
-
-
-def test_a_served_model_answers_requests(trained):
-    predictor = TASK.predictor(load_package(the_run(trained) / "package"))
-    frame, params = TASK.example(predictor)
-    answer = TASK.serve(predictor, frame, params)
-    assert len(answer) == len(frame)
-    assert base64.b64decode(frame.iloc[0, 0])
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(overlays, tmp_path, capsys, stop_after):

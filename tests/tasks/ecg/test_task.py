@@ -226,19 +226,6 @@ def test_a_state_space_model_is_exported_too(table, work, capsys, no_figures):
     np.testing.assert_allclose(found, predictor_of(work).window_probabilities(windows), atol=1e-5)
 
 
-def test_a_registered_model_is_served(table, work, capsys, tracking, no_figures):
-    argv = [f"--data.path={table}", "--data.least=2", *TINY[:-1], *SMALL, *QUICK, f"--tracking={tracking}"]
-    code, out, _ = run("train", argv, capsys)
-    assert code == 0 and "version 1" in " ".join(out.split())
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking)
-    model = mlflow.pyfunc.load_model("models:/skipway-ecg/1")
-    classifier = predictor_of(work)
-    frame, params = TASK.example(classifier)
-    pd.testing.assert_frame_equal(model.predict(frame), TASK.serve(classifier, frame, params))
-
-
 # ---------------------------------------------------------------- options of the training
 
 

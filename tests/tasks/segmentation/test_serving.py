@@ -301,8 +301,9 @@ def test_the_example_is_answered(dims, channels):
     segmenter = model(dims, channels)
     frame, params = example_request(segmenter)
     answer = serve_frame(segmenter, frame, params)
-    assert list(answer) == ["labels", "ending"] and len(answer) == 1
-    assert answer["ending"][0] == (".nii.gz" if dims == 3 else ".png")
+    assert list(answer) == ["labels", "ending"] and len(answer) == 2
+    assert list(answer["ending"]) == [".nii.gz" if dims == 3 else ".png"] * 2
+    assert list(frame["ending"]) == [answer["ending"][0], None]
     content = base64.b64decode(answer["labels"][0])
     if dims == 2:
         labels = np.array(Image.open(io.BytesIO(content)))

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from core.data import cache
 from core.data.loader import EpochLoader
 from core.data.split import Fold
 from core.errors import ConfigError, DataError
 from tasks.speech.config import DataConfig, FeatureConfig
-from tasks.speech.data import augment, samples
+from tasks.speech.data import augment
 from tasks.speech.data.clips import Clips, SpeechData
 from tasks.speech.data.samples import KeywordSamples
 from tasks.speech.frontend import FrontEnd
@@ -249,8 +250,8 @@ def test_waveforms_come_with_masks():
 def test_variants_fit_into_a_quarter_of_the_memory(monkeypatch, quarter, variants):
     version = (19 + 15 + 4) * FRAMES * 10 * 4
     memory = SimpleNamespace(total=int(4 * quarter * version))
-    monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: memory)
-    monkeypatch.setattr(samples, "LIMITS", ())
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(cache, "LIMITS", ())
     made = make()
     assert made.variants == variants and (made.note == "") == (variants == 3)
     if made.note:
@@ -262,15 +263,15 @@ def test_variants_fit_into_a_quarter_of_the_memory(monkeypatch, quarter, variant
 def test_a_container_may_have_less_memory_than_the_machine(monkeypatch, tmp_path, text, variants):
     version = (19 + 15 + 4) * FRAMES * 10 * 4
     (tmp_path / "max").write_text(f"{2 * 4 * version}\n" if text == "8" else text)
-    monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: SimpleNamespace(total=100 * version))
-    monkeypatch.setattr(samples, "LIMITS", (str(tmp_path / "missing"), str(tmp_path / "max")))
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(total=100 * version))
+    monkeypatch.setattr(cache, "LIMITS", (str(tmp_path / "missing"), str(tmp_path / "max")))
     assert make().variants == variants
 
 
 def test_processes_share_the_memory_of_the_machine(monkeypatch):
     version = (19 + 15 + 4) * FRAMES * 10 * 4
-    monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: SimpleNamespace(total=4 * 4 * version))
-    monkeypatch.setattr(samples, "LIMITS", ())
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(total=4 * 4 * version))
+    monkeypatch.setattr(cache, "LIMITS", ())
     for size, variants in (("1", 3), ("2", 2), ("4", 1), ("8", 0)):
         monkeypatch.setenv("WORLD_SIZE", size)
         assert make().variants == variants

@@ -194,3 +194,11 @@ def test_small_pairs_are_left_out_on_both_sides(tmp_path):
     assert data.tests["test"].high.names == ["3"]
     assert data.train.low.names == data.train.high.names == ["0", "2"]
     np.testing.assert_array_equal(data.train.low.images[1], picture(12, 16, 18))
+
+
+def test_a_test_image_of_which_no_small_one_can_be_made_is_one_line(tmp_path):
+    folder(tmp_path / "x", 2)
+    save(tmp_path / "x" / "dot.png", picture(9)[:3, :3])
+    with pytest.raises(DataError, match=r"dot\.png: an image of 3x3 cannot be made 4 times smaller"):
+        load_data(DataConfig(test_path=[str(tmp_path / "x")], scales=[2, 4]))
+    assert load_data(DataConfig(test_path=[str(tmp_path / "x")], scales=[2])).size == 3

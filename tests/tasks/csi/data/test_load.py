@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,30 +175,24 @@ def test_reading_allocates_the_channels_once(data_config, tmp_path, condition_fi
     size = sum(part.history.nbytes + part.target.nbytes for part in (data.train, data.validation, data.test))
     assert size == 16 * 300 * 4 * 6 * 4 * 8
     # marks and lists of these small samples add to the arrays
-    assert size < peak < load.memory_bytes(config, [300] * 16) + 4800 * 120
+    once = 4 * load.AT_ONCE * 4 * 6 * 4 * 8
+    assert size < peak < load.memory_bytes(config, [300] * 16) + once + 4800 * 120
 
 
-def test_channels_that_do_not_fit_into_memory_are_refused_before_they_are_made(
-    data_config, authors_folder, monkeypatch
+def test_channels_beyond_the_memory_are_the_same_from_a_file(
+    data_config, authors_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    for config in (data_config, change(data_config, path=str(authors_folder))):
-        with pytest.raises(ConfigError, match=r"GB of memory and 0\.0 GB are free; lower --data\.samples"):
-            load_data(config)
-
-
-def test_memory_is_that_of_all_channels_and_the_largest_condition_again(
-    data_config, authors_folder, monkeypatch
-):
-    sample = 4 * 6 * 4 * 8
-    assert load.memory_bytes(data_config, [10, 10, 3, 3]) == sample * 36
-    memory = SimpleNamespace(available=sample * 36 - 1)
-    monkeypatch.setattr(load.psutil, "virtual_memory", lambda: memory)
-    config = change(data_config, path=str(authors_folder))
-    with pytest.raises(ConfigError, match="GB of memory"):
-        load_data(config)
-    memory.available += 1
-    load_data(config)
+    monkeypatch.setenv("SKIPWAY_CACHE", str(tmp_path))
+    whole = load_data(change(data_config, path=str(authors_folder)))
+    mapped = load_data(change(data_config, path=str(authors_folder), memory=0.0))
+    for part in ("train", "validation", "test"):
+        for name in ("history", "target", "condition"):
+            np.testing.assert_array_equal(
+                getattr(getattr(mapped, part), name), getattr(getattr(whole, part), name)
+            )
+    assert mapped.digest == whole.digest
+    told = [note for note in mapped.notes if "--data.memory" in note]
+    assert len(told) == 1 and whole.notes == [note for note in mapped.notes if note not in told]
 
 
 @pytest.mark.parametrize(

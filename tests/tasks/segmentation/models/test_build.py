@@ -7,6 +7,7 @@ import torch
 
 from core.errors import ConfigError
 from core.residual import Residual
+from tasks.segmentation.build import OUTPUTS
 from tasks.segmentation.config import MODELS
 from tasks.segmentation.models.build import BUILDERS, build_network
 from tasks.segmentation.models.r2unet import VARIANTS
@@ -75,3 +76,24 @@ def test_a_patch_too_small_for_a_decoder_is_one_line(make_plan):
         pytest.raises(ConfigError, match="PAN on resnet18 cannot take patches of 16 x 12"),
     ):
         build_network(configured("smp", decoder="PAN"), make_plan(2), 1, 2)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_weights_with_a_row_for_each_output_are_known_by_name(name, make_plan):
+    plan = make_plan(2, residual=name != "plain_unet")
+    narrow = {"base_width": 8} if name in VARIANTS else {}
+    with torch.device("meta"):
+        three, four = (
+            build_network(configured(name, **narrow), plan, 2, outputs).state_dict() for outputs in (3, 4)
+        )
+    by_class = {key for key in three if three[key].shape != four[key].shape}
+    assert by_class and by_class == {key for key in three if key.startswith(OUTPUTS)}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_plan_without_a_stage_to_halve_is_one_line(dims, make_plan):
+    plan = make_plan(dims, widths=(4,), blocks=(1,), even=True)
+    with pytest.raises(
+        ConfigError, match=r"are too small for resenc_unet, which halves them; give larger images"
+    ):
+        build_network(configured("resenc_unet"), plan, 1, 2)
