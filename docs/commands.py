@@ -29,6 +29,7 @@ def main() -> None:
         for command in [*DESCRIPTIONS, *load_task(task).more_commands]:
             print(f"## {command} ({task})\n{block(f'tasks.{task}.{command}', '--help')}")
     print(f"## Comparing residual rules\n{block('tasks.compare', '--task', 'forecasting', '--help')}")
+    print(f"## Searching options\n{block('tasks.sweep', '--task', 'forecasting', '--help')}")
     print(f"## Backbones\n{block('core.backbones', '--help')}")
     print(f"## Compression\n{block('core.compress', 'shrink', '--help')}")
     print(f"## Registry\n{block('core.track', '--help')}")
