@@ -203,7 +203,9 @@ def test_colour_through_a_gray_model_is_one_line(trained, work, capsys):
     argv = [f"--model={the_run(trained)}", "--tracking=none", "--input=a.png", "--output=b.png"]
     code, _, err = run("predict", [*argv, "--tune=false"], capsys)
     assert (code, err.count("\n")) == (1, 1)
-    assert err.startswith("error: the image is colour (3 channels) and the model is for gray (1 channel)")
+    assert err.startswith(
+        "error: a.png: the image is colour (3 channels) and the model is for gray (1 channel)"
+    )
 
 
 def test_export_writes_a_program(trained, work, capsys):
