@@ -21,11 +21,16 @@ from core.residual.blocks import Block
 
 LONG = {"resnet1202_cifar", "fixup_resnet1202_cifar", "preact_resnet1001", "resnetrs350", "resnetrs420"}
 """A thousand layers take seconds to build, and differ from their family's others in nothing but their number."""
+FIRST = {
+    (BACKBONES[name].model, getattr(BACKBONES[name].spec, "block", "")): name
+    for name in list_backbones()[::-1]
+}
+"""A backbone of each family and block; the others differ in numbers, which do not depend on the dimension."""
 EVERY = [
     (name, dims)
     for name in list_backbones()
     for dims in BACKBONES[name].spec.allowed_dims
-    if name not in LONG
+    if name not in LONG and (dims == BACKBONES[name].spec.allowed_dims[0] or name in FIRST.values())
 ]
 SIZE = 64
 SMALL = {"layers": (1, 2), "widths": (16, 32), "strides": (1, 2), "dilations": (1, 1)}
