@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -56,6 +57,9 @@ def with_one_line_errors(work: Callable[[list[str]], int], argv: list[str]) -> i
         return work(argv)
     except SkipwayError as error:
         return _told(error, argv, error.exit_code)
+    except BrokenPipeError:  # what reads our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:  # a full disk, a name that is too long, a folder that may not be read
         where = f"{error.filename}: " if error.filename is not None else ""
         return _told(f"{where}{error.strerror or error}", argv)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import ConfigError, SkipwayError, TrackingError
+from core.cli import with_one_line_errors
+from core.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from core.compress.package import Shrunk
@@ -135,13 +136,12 @@ def _shrink(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        _shrink(options)
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    def work(argv: list[str]) -> int:
+        _shrink(_parser().parse_args(argv))
+        return 0
+
+    return with_one_line_errors(work, sys.argv[1:] if arguments is None else arguments)
 
 
 if __name__ == "__main__":

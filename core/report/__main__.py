@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from core.errors import SkipwayError
+from core.cli import with_one_line_errors
 
 _EXAMPLES = """examples:
   python -m core.report gallery --open                       the latest report of each task, runs/gallery.html
@@ -52,25 +52,25 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.command == "report":
-            from core.report.html import rewrite_report
-            from core.track.folder import find_run
+    return with_one_line_errors(_work, sys.argv[1:] if arguments is None else arguments)
 
-            print(rewrite_report(find_run(options.runs, options.run)))
-            return 0
-        from core.report.gallery import write_gallery
 
-        path, count = write_gallery(options.runs, options.output, options.all)
-        print(f"{path}: {count} run{'' if count == 1 else 's'}")
-        if options.open:
-            import webbrowser
+def _work(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    if options.command == "report":
+        from core.report.html import rewrite_report
+        from core.track.folder import find_run
 
-            webbrowser.open(path.as_uri())
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        print(rewrite_report(find_run(options.runs, options.run)))
+        return 0
+    from core.report.gallery import write_gallery
+
+    path, count = write_gallery(options.runs, options.output, options.all)
+    print(f"{path}: {count} run{'' if count == 1 else 's'}")
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(path.as_uri())
     return 0
 
 

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import SkipwayError, TrackingError
+from core.cli import with_one_line_errors
+from core.errors import TrackingError
 from core.track import store
 
 if TYPE_CHECKING:
@@ -188,33 +189,33 @@ def _show_model(command: str, where: str, tracking: str | None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        if options.command == "sync":
-            return _sync(options.folder, options.tracking)
-        if options.command == "runs":
-            _runs(options.folder)
-        elif options.command == "bundle":
-            from core.track.bundle import bundle
+    return with_one_line_errors(_work, sys.argv[1:] if arguments is None else arguments)
 
-            print(bundle(options.run, options.target))
-        elif options.command in ("card", "example"):
-            _show_model(options.command, options.model, options.tracking)
-        elif options.command == "stale":
-            _stale(options.folder, options.mark)
+
+def _work(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    if options.command == "sync":
+        return _sync(options.folder, options.tracking)
+    if options.command == "runs":
+        _runs(options.folder)
+    elif options.command == "bundle":
+        from core.track.bundle import bundle
+
+        print(bundle(options.run, options.target))
+    elif options.command in ("card", "example"):
+        _show_model(options.command, options.model, options.tracking)
+    elif options.command == "stale":
+        _stale(options.folder, options.mark)
+    else:
+        _prepare(options.tracking)
+        from core.track import registry
+
+        if options.command == "list":
+            _list(options.model)
+        elif options.command == "promote":
+            print(registry.promote(options.model, options.version))
         else:
-            _prepare(options.tracking)
-            from core.track import registry
-
-            if options.command == "list":
-                _list(options.model)
-            elif options.command == "promote":
-                print(registry.promote(options.model, options.version))
-            else:
-                print(registry.rollback(options.model))
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+            print(registry.rollback(options.model))
     return 0
 
 

@@ -387,3 +387,19 @@ def test_parts_share_the_time_budget_by_their_steps(tmp_path, monkeypatch):
         dtype=torch.float32,
     )
     assert limits == pytest.approx([10, 36])
+
+
+def test_a_reader_that_has_had_enough_is_no_error():
+    """As with `| head`: no traceback, and the exit code of a broken pipe."""
+    code = (
+        "import sys; from core.cli import with_one_line_errors as run; "
+        "sys.exit(run(lambda argv: print('x' * 1_000_000) or sys.stdout.flush() or 0, []))"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 141
+    process.stderr.close()
