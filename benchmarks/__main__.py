@@ -81,7 +81,11 @@ def run(name: str, options: argparse.Namespace) -> str | None:
 
 def command_options(script: Script, options: argparse.Namespace) -> list[str]:
     """Returns the options of a benchmark's command."""
-    places = {"peers": options.peers, "folder": options.output.parent, "tracking": options.tracking}
+    places = {
+        "peers": options.peers,
+        "folder": os.path.relpath(options.output.parent),
+        "tracking": options.tracking,
+    }
     words = [word.format(**places) for word in script.options]
     return words + (list(script.quick) if options.quick else [])
 

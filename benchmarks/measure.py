@@ -137,8 +137,11 @@ def command_line() -> str:
 
 def machine() -> str:
     """Returns commit, date, processor, threads and torch."""
-    git = ["git", "describe", "--always", "--dirty"]
+    git = ["git", "describe", "--always"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "no git"
+    # The page itself is rewritten between two benchmarks; what is measured is the code.
+    changed = ["git", "diff", "--quiet", "HEAD", "--", "core", "tasks", "benchmarks"]
+    commit += "-dirty" if subprocess.run(changed, capture_output=True, check=False).returncode else ""
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

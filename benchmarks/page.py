@@ -84,7 +84,7 @@ def assemble(sections: dict[str, str]) -> str:
     """
     known = [script.title for script in SCRIPTS.values() if script.title in sections]
     titles = known + [title for title in sections if title not in known]
-    texts = [sections[title].strip() + "\n" for title in titles]
+    texts = [re.sub(r"\n{3,}", "\n\n", sections[title].strip()) + "\n" for title in titles]
     return "\n".join([f"{TITLE}\n{INTRO}", _bars(titles, sections), *texts, RULES])
 
 
