@@ -11,7 +11,8 @@ import sys
 import tasks
 from core.cli import DESCRIPTIONS
 from core.cli import main as run_command
-from core.errors import SkipwayError
+from core.errors import ConfigError, SkipwayError
+from core.registry import nearest
 from core.task import load_task
 from tasks import compare, sweep
 
@@ -54,6 +55,15 @@ def print_listing() -> None:
     for module, names in backbones_by_family().items():
         print(f"  {module:12} {', '.join(names)}")
     print(f"\nresidual rules, for every model by --model.rule:\n  {', '.join(list_rules())}")
+
+
+def check_task(name: str | None, argv: list[str]) -> None:
+    """Raises ``ConfigError`` unless there is a task of this name; without a name, help alone can be asked for."""
+    names = task_names()
+    if name is None and not {"-h", "--help"} & set(argv):
+        raise ConfigError(f"--task is missing; there is: {', '.join(names)}")
+    if name is not None and name not in names:
+        raise ConfigError(f"unknown task {name!r}.{nearest(name, names)} Known: {', '.join(names)}")
 
 
 def main() -> int:

@@ -14,7 +14,6 @@ from core.cli import default_config, with_one_line_errors
 from core.config import RunConfig, check_train
 from core.errors import ConfigError
 from core.parser import parse, take
-from core.registry import nearest
 from core.task import Task, load_task
 
 OPTIONS = {
@@ -64,7 +63,7 @@ def read_arguments(argv: list[str]) -> tuple[Task, Any, list[str] | None, int | 
     Raises:
         ConfigError: An option of the comparison is wrong; the task's own options end the process as in ``train``.
     """
-    from tasks.__main__ import task_names
+    from tasks.__main__ import check_task
 
     options, rest = take(argv, (*OPTIONS, "--output"))
     resume, output = options.get("--resume"), options.get("--output")
@@ -72,12 +71,7 @@ def read_arguments(argv: list[str]) -> tuple[Task, Any, list[str] | None, int | 
         raise ConfigError("--resume continues in its own folder; give it without --output")
     known = _known_task(Path(resume)) if resume is not None else None
     name = options.get("--task") or known
-    if name is None and not {"-h", "--help"} & set(rest):
-        raise ConfigError(f"--task is missing; there is: {', '.join(task_names())}")
-    if name is not None and name not in task_names():
-        raise ConfigError(
-            f"unknown task {name!r}.{nearest(name, task_names())} Known: {', '.join(task_names())}"
-        )
+    check_task(name, rest)
     rules = _rules(options.get("--rules"))
     seeds = _seeds(options.get("--seeds"))
     if resume is not None:

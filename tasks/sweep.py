@@ -16,7 +16,6 @@ from core.commands.sweep_space import Space, flags, read_space
 from core.config import RunConfig, check_train, parse_duration
 from core.errors import ConfigError
 from core.parser import parse, take
-from core.registry import nearest
 from core.report.sweep import read_settings
 from core.task import Task, load_task
 
@@ -64,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _sweep(argv: list[str]) -> int:
-    from tasks.__main__ import task_names
+    from tasks.__main__ import check_task
 
     argv = [word.replace("--max_time", "--max-time", 1) for word in argv]
     options, rest = take(argv, (*OPTIONS, "--output"))
@@ -72,12 +71,7 @@ def _sweep(argv: list[str]) -> int:
     if resume is not None and output is not None:
         raise ConfigError("--resume continues in its own folder; give it without --output")
     name = options.get("--task") or (_known_task(Path(resume)) if resume is not None else None)
-    if name is None and not {"-h", "--help"} & set(rest):
-        raise ConfigError(f"--task is missing; there is: {', '.join(task_names())}")
-    if name is not None and name not in task_names():
-        raise ConfigError(
-            f"unknown task {name!r}.{nearest(name, task_names())} Known: {', '.join(task_names())}"
-        )
+    check_task(name, rest)
     trials, cpus = _count(options, "--trials", 0) or None, _count(options, "--cpus", 1)
     seconds = None
     if "--max-time" in options:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.commands.compare_setup import Wanted, check_choice, known_parent, open_study, refused_rules
 from core.commands.compare_train import train_trial
-from core.commands.nested import start_parent
+from core.commands.nested import start_parent, trials_bar
 from core.commands.results import make_console
 from core.errors import ConfigError, Interrupted, SkipwayError
 from core.report.compare import FIGURE, STATE, TABLE, Study, Trial
@@ -98,14 +97,8 @@ def _train_all(
     task: Task, config: Any, study: Study, refused: dict[str, str], parent: Run, console: Console
 ) -> None:
     """Makes the trainings that have not finished, under one bar."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     done = study.count("finished")
-    with Progress(*columns, console=console) as progress:
+    with trials_bar(console) as progress:
         bar = progress.add_task("training", total=len(study.trials), completed=done)
 
         def show(share: float) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from core.commands import train
 from core.config import dump_config, flatten, to_dict
@@ -22,6 +24,17 @@ from core.track.store import public_uri
 CONFIG = "config.yaml"
 FREE = ("output", "tracking", "register", "promote")
 """Options that may change when the trainings of a folder go on."""
+
+
+def trials_bar(console: Console) -> Progress:
+    """Returns the progress bar of many trainings."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)
 
 
 def without_password(config: Any) -> Any:

@@ -13,9 +13,8 @@ import optuna
 import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from core.commands.nested import start_parent
+from core.commands.nested import start_parent, trials_bar
 from core.commands.results import make_console
 from core.commands.sweep_final import is_finished, report, rows_of, start_values, test_best
 from core.commands.sweep_ray import require_ray, train_with_ray
@@ -181,14 +180,8 @@ def _train_all(
     task: Task, place: Place, study: optuna.Study, config: Any, wanted: Wanted, console: Console
 ) -> None:
     """Trains what is left under one bar, and waits for the trials of other processes."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     end = time.time() + wanted.seconds if wanted.seconds is not None else None
-    with Progress(*columns, console=console) as progress:
+    with trials_bar(console) as progress:
         bar = progress.add_task("trials", total=place.settings.trials)
 
         def say(number: int) -> None:

@@ -48,11 +48,7 @@ def tried(good: Good, trial: Trial) -> Answer:
         answer = attempt(task, case, place)
     if (place / MARKER).exists():
         answer.wrong.append("the pickle was executed")
-    if (
-        hashes_around(place) != around
-        or Path("/tmp/escaped.txt").exists()
-        or Path("/tmp/escaped.npy").exists()
-    ):
+    if hashes_around(place) != around:
         answer.wrong.append("something is written outside")
     if trial.look and not answer.wrong and (found := trial.look(place, answer)):
         answer.wrong.append(found)

@@ -18,10 +18,11 @@ from tests.faults.inputs.cases import Good
 
 
 def _slip(path: Path) -> None:
-    """An archive whose members want to lie elsewhere."""
+    """An archive whose members want to lie elsewhere: above its folder, and at an absolute path that is watched too."""
+    outside = path.absolute().parent.parent / "absolute"
     if path.suffix == ".tar":
         with tarfile.open(path, "w") as archive:
-            for name in ("../escaped.txt", "/tmp/escaped.txt", "metadata.json"):
+            for name in ("../escaped.txt", f"{outside}.txt", "metadata.json"):
                 entry = tarfile.TarInfo(name)
                 entry.size = 2
                 archive.addfile(entry, io.BytesIO(b"{}"))
@@ -30,7 +31,7 @@ def _slip(path: Path) -> None:
             archive.addfile(link)
         return
     with zipfile.ZipFile(path, "w") as archive:
-        for name in ("../escaped.npy", "/tmp/escaped.npy", "../../signal.npy"):
+        for name in ("../escaped.npy", f"{outside}.npy", "../../signal.npy"):
             archive.writestr(name, as_bytes(np.arange(3.0)))
 
 
