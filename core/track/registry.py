@@ -31,6 +31,8 @@ PREFIX = "skipway-"
 
 SETTLE_SECONDS = 1.0
 """Shortest time after which a decision about a promotion is looked at again on a server."""
+ALIAS_TRIES = 5
+"""How often an alias is set on a server while others set it too."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def create_version(name: str, model_id: str, mlflow_run_id: str, tags: dict[str,
                 name, f"models:/{model_id}", run_id=mlflow_run_id, model_id=model_id, tags=tags
             ).version
         if not found or _aliases(client, name).get(CHAMPION) != version:
-            client.set_registered_model_alias(name, CHALLENGER, version)
+            _set_alias(client, name, CHALLENGER, version)
     return str(version)
 
 
@@ -182,6 +184,24 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
             f"there is no registered model {name!r} in {store.public_uri(store.current())}."
             f"{nearest(name, names)} Train one: python -m tasks.{name.removeprefix(PREFIX)}.train"
         ) from None
+
+
+def _set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:
+    """Points an alias at a version.
+
+    A server looks for the alias and then inserts or updates it. If somebody else inserts or deletes it in between, its
+    database refuses (BAD_REQUEST); the next try finds what the other one has left.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for left in reversed(range(ALIAS_TRIES)):
+        try:
+            client.set_registered_model_alias(name, alias, version)
+        except MlflowException as error:
+            if not left or error.error_code != "BAD_REQUEST":
+                raise
+        else:
+            return
 
 
 def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:
@@ -206,8 +226,8 @@ def _make_champion(client: MlflowClient, name: str, version: str) -> str | None:
     if former == version:
         return None
     if former is not None:  # first, so that a kill in between never loses the way back
-        client.set_registered_model_alias(name, PREVIOUS, former)
-    client.set_registered_model_alias(name, CHAMPION, version)
+        _set_alias(client, name, PREVIOUS, former)
+    _set_alias(client, name, CHAMPION, version)
     if aliases.get(CHALLENGER) == version:
         try:
             client.delete_registered_model_alias(name, CHALLENGER)
@@ -350,7 +370,7 @@ def _stands(name: str, version: str, decision: Decision, policy: Policy, took: f
         if decision.promote:
             return policy.promote == "always" or champion == version
         if champion != version and (challenger == champion or int(challenger) < int(version)):
-            client.set_registered_model_alias(name, CHALLENGER, version)
+            _set_alias(client, name, CHALLENGER, version)
     return True
 
 

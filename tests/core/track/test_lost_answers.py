@@ -1,4 +1,4 @@
-"""A store that did what it was asked, but whose answer never came; and two who promote on a server at once."""
+"""A store that did what it was asked, but whose answer never came; and two who write to a server at once."""
 
 from __future__ import annotations
 
@@ -116,6 +116,29 @@ def test_two_who_read_the_same_champion_end_with_the_better_one(tracking, tmp_pa
     }
     assert reasons["bob"].startswith("promoted: mape 3 against the champion's 5")
     assert reasons["ann"].startswith("not promoted: mape 5 against the champion's 3")
+
+
+@pytest.mark.parametrize(
+    ("refusals", "code", "calls"), [(2, "BAD_REQUEST", 3), (9, "BAD_REQUEST", 5), (1, "X", 1)]
+)
+def test_an_alias_that_two_set_at_once_is_set_again(monkeypatch, refusals, code, calls):
+    """The database of a server refuses the second of two inserts, and an update of what another has deleted."""
+    made = []
+
+    class Client:
+        def set_registered_model_alias(self, *arguments):
+            made.append(arguments)
+            if len(made) <= refusals:
+                error = mlflow.exceptions.MlflowException(
+                    "(psycopg2.errors.UniqueViolation) duplicate key value"
+                )
+                error.error_code = code
+                raise error
+
+    done = contextlib.nullcontext() if calls == 3 else pytest.raises(mlflow.exceptions.MlflowException)
+    with done:
+        registry._set_alias(Client(), NAME, "champion", "2")
+    assert made == [(NAME, "champion", "2")] * calls
 
 
 def test_a_challenger_whose_alias_another_took_away_gets_it_back(tracking, tmp_path, monkeypatch):

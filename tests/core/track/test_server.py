@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -22,7 +23,7 @@ import pytest
 import track_workers
 from track_fakes import TASK, make_run
 
-from core.track import registry
+from core.track import registry, store
 from core.track.resolve import fetch
 from core.track.run import Run
 from core.track.sync import sync
@@ -221,6 +222,29 @@ def test_two_clients_at_once_lose_nothing_and_a_third_loads_the_champion(
         ["previous_champion"],
         ["challenger", "previous_champion"],
     )
+
+
+def test_four_who_set_a_new_alias_at_once_are_all_served(server, login):
+    login(ANN)
+    store.prepare(server.uri)
+
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    experiment = client.create_experiment("aliases")
+    run = client.create_run(experiment)
+    for number in range(8):  # without a second try the database refuses about every second time
+        name = f"aliases-{number}"
+        client.create_registered_model(name)
+        source = f"runs:/{run.info.run_id}/model"
+        versions = [
+            client.create_model_version(name, source, run_id=run.info.run_id).version for _ in range(4)
+        ]
+        with ThreadPoolExecutor(4) as pool:
+            list(
+                pool.map(lambda version, name=name: registry._set_alias(client, name, "x", version), versions)
+            )
+        assert client.get_registered_model(name).aliases["x"] in versions
 
 
 def test_strangers_other_hosts_and_other_pages_are_refused(server):
