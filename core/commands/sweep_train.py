@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
+import signal
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,10 @@ class Judge:
     The score of a run of several parts is the mean over them.
     """
 
-    def __init__(self, place: Place, study: optuna.Study, trial: optuna.Trial) -> None:
-        self.place, self.study, self.trial = place, study, trial
+    def __init__(
+        self, place: Place, study: optuna.Study, trial: optuna.Trial, stopped: Callable[[], bool]
+    ) -> None:
+        self.place, self.study, self.trial, self.stopped = place, study, trial, stopped
         self.run: Run | None = None
         self.latest: dict[str, float] = {}
         self.percent, self.signed = -1, 0.0
@@ -95,10 +98,12 @@ class Judge:
         self.trial.set_user_attr("run", run.id)
 
     def advance(self, done: int, total: int) -> None:
-        """Gives a sign of life to the other processes."""
+        """Gives a sign of life to the other processes, and looks whether one of them asks for the end."""
         if time.monotonic() - self.signed > SIGN_SECONDS:
             touch(self.place.folder, self.trial.number)
             self.signed = time.monotonic()
+            if self.stopped():
+                signal.raise_signal(signal.SIGTERM)  # the loop writes a checkpoint and ends
 
     def validated(self, part: str, value: float, metrics: dict[str, float], share: float) -> None:
         """Takes what a validation gave; ``share`` of all steps were made."""
@@ -134,14 +139,27 @@ class Judge:
         return statistics.fmean(scores)
 
 
-def train_trial(task: Task, place: Place, study: optuna.Study, trial: optuna.Trial) -> None:
+def train_trial(
+    task: Task,
+    place: Place,
+    study: optuna.Study,
+    trial: optuna.Trial,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
     """Trains and scores one trial; a failure is told to Optuna.
+
+    Args:
+        task: The task.
+        place: The sweep.
+        study: Its trials.
+        trial: The one to train.
+        stopped: Whether the process that handed out the trial asks for its end; for where no signal can be sent.
 
     Raises:
         Interrupted: The trial was stopped; it is given back and will be gone on with.
         TrackingError: The store cannot be used, which no other trial could either.
     """
-    judge = Judge(place, study, trial)
+    judge = Judge(place, study, trial, stopped)
     settings = place.settings
     began = time.monotonic()
     half = resumable(place.folder, task, trial.user_attrs.get("run", ""))

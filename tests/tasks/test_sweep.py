@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,13 +222,53 @@ def test_a_start_that_fails_is_one_line_and_leaves_nothing(flags, expected, smal
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_one_line_says_what_to_install(small, capsys):
     assert sweep(*small, "--space={train.lr: 0.1..0.2}", "--scheduler=ray") == 2
-    assert capsys.readouterr().err == "error: --scheduler ray needs Ray: pip install '.[ray]'\n"
+    assert capsys.readouterr().err == "error: --scheduler ray needs Ray Tune: pip install '.[ray]'\n"
 
 
 def test_ray_trains_the_trials(small):
     pytest.importorskip("ray")
     assert sweep(*small, f"--space={SPACE}", "--scheduler=ray", "--trials=2", "--output=s") == 0
     assert [row["state"] for row in table("s")] == ["finished", "finished"]
+
+
+def test_what_ray_lost_goes_on_and_what_it_is_to_stop_is_given_back(quick, capsys, monkeypatch):
+    """What a process of Ray does, without Ray: its trial is lost with its machine, begun anew, and stopped."""
+    from core.commands import sweep_ray, sweep_train
+    from core.commands.sweep_study import load_place
+
+    assert sweep(*quick, f"--space={SPACE}", "--trials=1", "--output=s") == 0
+    place = load_place(Path("s"))
+    place = replace(place, settings=replace(place.settings, trials=3))
+    monkeypatch.setattr(sweep_ray, "load_place", lambda folder: place)
+    study = place.study()
+    lost = place.ask(study)
+    for key, value in (
+        (sweep_ray.GROUP, "all"),
+        (sweep_ray.SLOT, "first"),
+        ("process", {"host": "elsewhere"}),
+    ):
+        lost.set_user_attr(key, value)
+    result = sweep_ray.train_one("forecasting", "s", None, "all", "first")
+    assert (result["trial"], result["state"], result["train.lr"]) == (2, "COMPLETE", lost.params["train.lr"])
+    assert result["score"] == place.study().trials[2].value
+    assert sweep_ray.train_one("forecasting", "s", 1.0, "all", "second") == {}  # no time is left
+
+    monkeypatch.setattr(sweep_train, "SIGN_SECONDS", -1.0)
+    original = sweep_train.Judge.advance
+
+    def advance(judge, done, total):
+        if done == 3:
+            study.set_user_attr("stop/all", "stopped")
+        original(judge, done, total)
+
+    monkeypatch.setattr(sweep_train.Judge, "advance", advance)
+    assert sweep_ray.train_one("forecasting", "s", None, "all", "second") == {}
+    stopped, again = place.study().trials[3:]
+    assert (stopped.state.name, again.state.name, again.user_attrs["of"]) == ("FAIL", "WAITING", 3)
+    assert list(Path("s/forecasting", again.user_attrs["run"], "checkpoints").rglob("*.pt"))
+    assert sweep_ray.train_one("forecasting", "s", None, "all", "third") == {}  # all are to end
+    assert sweep_ray.train_one("forecasting", "s", None, "others", "first")["trial"] == 4
+    assert sweep_ray.train_one("forecasting", "s", None, "others", "second") == {}  # none is left
 
 
 # ---------------------------------------------------------------- the trials
