@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +38,6 @@ def main(task: Task, command: str, argv: list[str] | None = None) -> int:
         command: ``train``, ``evaluate``, ``predict`` or ``export``.
         argv: Arguments; those of the process when not given.
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
 
     def work(argv: list[str]) -> int:
         config, resume = _parse(task, command, argv)
@@ -46,13 +47,14 @@ def main(task: Task, command: str, argv: list[str] | None = None) -> int:
     return with_one_line_errors(work, argv)
 
 
-def with_one_line_errors(work: Callable[[list[str]], int], argv: list[str]) -> int:
+def with_one_line_errors(work: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Runs a command and returns its exit code; what a user can cause is one line, and with ``--debug`` a traceback.
 
     Args:
         work: Takes the arguments and returns the exit code.
-        argv: Arguments.
+        argv: Arguments; those of the process when not given.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return work(argv)
     except SkipwayError as error:
@@ -100,12 +102,55 @@ def run_command(
             parse(config_class, argv, prog=f"python -m {module}", description=description, epilog=epilog)
         )
 
-    return with_one_line_errors(work, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(work, argv)
+
+
+def argument_parser(module: str, description: str, examples: str = "") -> argparse.ArgumentParser:
+    """Returns the parser of a command whose options are no configuration, ``python -m MODULE``; it takes ``--debug``.
+
+    Args:
+        module: Its module.
+        description: What it does, for the help text.
+        examples: Command lines, one a line.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=textwrap.fill(description, shutil.get_terminal_size().columns - 2),
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_debug(parser)
+    return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    text = "show tracebacks instead of one-line errors"
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
+
+
+def subcommands(parser: argparse.ArgumentParser) -> Callable[[str, str], argparse.ArgumentParser]:
+    """Splits a command into several; returns what adds one by its name and one line, which stands in ``command``."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:],
+            epilog=parser.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        _add_debug(command)
+        return command
+
+    return add
 
 
 def folder_parser(module: str, description: str) -> argparse.ArgumentParser:
     """Returns the parser of a command that generates data, ``python -m MODULE FOLDER --seed N``."""
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description, allow_abbrev=False)
+    parser = argument_parser(module, description)
     parser.add_argument("folder", type=Path, help="new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same files (default 0)")
     return parser
@@ -126,7 +171,7 @@ def run_folder_command(
         print(write(parser.parse_args(argv)))
         return 0
 
-    return with_one_line_errors(work, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(work, argv)
 
 
 OUT_OF_MEMORY = "out of memory; take smaller batches, patches, tiles or a smaller model"

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments; those of the process when not given.
     """
-    return with_one_line_errors(_compare, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(_compare, argv)
 
 
 def _compare(argv: list[str]) -> int:

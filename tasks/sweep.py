@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments; those of the process when not given.
     """
-    return with_one_line_errors(_sweep, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(_sweep, argv)
 
 
 def _sweep(argv: list[str]) -> int:

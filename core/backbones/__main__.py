@@ -14,7 +14,8 @@ from rich.table import Table
 
 from core.backbones.cost import BATCH, Cost, count_cost, default_size, forward_seconds
 from core.backbones.registry import BACKBONES, list_backbones
-from core.errors import ConfigError, SkipwayError
+from core.cli import argument_parser, with_one_line_errors
+from core.errors import ConfigError
 from core.registry import nearest
 from core.track.environment import git_tags
 
@@ -48,7 +49,7 @@ SELECTION = (
 
 SEED = 0
 
-_EXAMPLES = """examples:
+_EXAMPLES = """\
   python -m core.backbones                             a selection, one or two of a family
   python -m core.backbones --pattern 'resnet*' --dims 2 --features
   python -m core.backbones --dims 3 --size 96 --time   measures as well
@@ -57,13 +58,12 @@ _EXAMPLES = """examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m core.backbones",
-        description="Prints what the backbones cost: learned parameters (M = millions), and multiply-accumulates "
+    parser = argument_parser(
+        "core.backbones",
+        "Prints what the backbones cost: learned parameters (M = millions), and multiply-accumulates "
         "(G = 10^9) of one sample with 3 channels, without a classifier. The edge of the input is 1024 in 1-D, 224 in "
         "2-D and 64 in 3-D; 32 in 2-D and 3-D for backbones that are made for CIFAR.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _EXAMPLES,
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--pattern", metavar="GLOB", help="backbones whose names match, such as 'resnet*'")
@@ -168,16 +168,13 @@ def machine() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints the table and returns the exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        names = choose(options.pattern, options.all)
-        rows = table(names, options.dims, size=options.size, timed=options.time, features=options.features)
-    except SkipwayError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return 130
+    return with_one_line_errors(_work, arguments)
+
+
+def _work(argv: list[str]) -> int:
+    options = _parser().parse_args(argv)
+    names = choose(options.pattern, options.all)
+    rows = table(names, options.dims, size=options.size, timed=options.time, features=options.features)
     if options.markdown:
         print(markdown(rows))
     else:

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli import with_one_line_errors
+from core.cli import argument_parser, subcommands, with_one_line_errors
 from core.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from core.compress.package import Shrunk
 
-_EXAMPLES = """examples:
+_EXAMPLES = """\
   python -m core.compress shrink --model runs/forecasting/RUN \\
       --base models:/skipway-forecasting/1 --rank 8 --output small
   python -m core.compress shrink --model models:/skipway-forecasting@challenger \\
@@ -23,23 +23,11 @@ _EXAMPLES = """examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m core.compress",
-        description="Stores a fine-tuned model as its difference from a base.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "core.compress", "Stores a fine-tuned model as its difference from a base.", _EXAMPLES
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     text = "keep truncated singular values of the difference from a base, which must stay where it is"
-    command = commands.add_parser(
-        "shrink",
-        help=text,
-        description=text[0].upper() + text[1:],
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    command = subcommands(parser)("shrink", text)
     command.add_argument(
         "--model", required=True, help="models:/NAME/3, models:/NAME@champion, runs:/ID or a folder"
     )
@@ -141,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         _shrink(_parser().parse_args(argv))
         return 0
 
-    return with_one_line_errors(work, sys.argv[1:] if arguments is None else arguments)
+    return with_one_line_errors(work, arguments)
 
 
 if __name__ == "__main__":

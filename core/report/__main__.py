@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from core.cli import with_one_line_errors
+from core.cli import argument_parser, subcommands, with_one_line_errors
 
-_EXAMPLES = """examples:
+_EXAMPLES = """\
   python -m core.report gallery --open                       the latest report of each task, runs/gallery.html
   python -m core.report gallery --runs runs --all            a card for every run
   python -m core.report report runs/forecasting/RUN          write a run's report.html again
@@ -16,25 +16,10 @@ _EXAMPLES = """examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m core.report",
-        description="The gallery of all runs, and a run's report written again.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "core.report", "The gallery of all runs, and a run's report written again.", _EXAMPLES
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:],
-            epilog=_EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-
+    add = subcommands(parser)
     gallery = add("gallery", "write one page with the latest report of each task and a table of all runs")
     gallery.add_argument(
         "--output", type=Path, metavar="FILE", help="default: gallery.html in the folder of runs"
@@ -52,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
-    return with_one_line_errors(_work, sys.argv[1:] if arguments is None else arguments)
+    return with_one_line_errors(_work, arguments)
 
 
 def _work(argv: list[str]) -> int:

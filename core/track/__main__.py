@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli import with_one_line_errors
+from core.cli import argument_parser, subcommands, with_one_line_errors
 from core.errors import TrackingError
 from core.track import store
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_EXAMPLES = """examples:
+_EXAMPLES = """\
   python -m core.track list                                  all versions with their scores and aliases
   python -m core.track promote skipway-forecasting challenger
   python -m core.track promote skipway-forecasting 7
@@ -29,20 +29,10 @@ _EXAMPLES = """examples:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m core.track",
-        description="Model versions, promotion, and runs that were not uploaded.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "core.track", "Model versions, promotion, and runs that were not uploaded.", _EXAMPLES
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name, help=text, description=text[0].upper() + text[1:], allow_abbrev=False
-        )
-
+    add = subcommands(parser)
     listing = add("list", "list model versions with aliases, scores and baselines")
     listing.add_argument(
         "model", nargs="?", help="registered model, such as skipway-forecasting; all if left out"
@@ -189,7 +179,7 @@ def _show_model(command: str, where: str, tracking: str | None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns the exit code."""
-    return with_one_line_errors(_work, sys.argv[1:] if arguments is None else arguments)
+    return with_one_line_errors(_work, arguments)
 
 
 def _work(argv: list[str]) -> int:

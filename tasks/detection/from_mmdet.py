@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from core.cli import with_one_line_errors
+from core.cli import argument_parser, with_one_line_errors
 from core.config import to_dict
 from core.errors import ConfigError, DataError
 from core.task import Packaged
@@ -74,19 +73,16 @@ def read_names(given: str) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    return with_one_line_errors(_convert, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(_convert, argv)
 
 
 def _convert(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.detection.from_mmdet",
-        description="Turns a checkpoint of RTMDet or RTMDet-Ins of mmdetection into a model for --model. Nothing in "
-        "the file is executed. Size, kind and number of classes are read off the weights.",
-        epilog="examples:\n"
+    parser = argument_parser(
+        "tasks.detection.from_mmdet",
+        "Turns a checkpoint of RTMDet or RTMDet-Ins of mmdetection into a model for --model. Nothing in the file is "
+        "executed. Size, kind and number of classes are read off the weights.",
         "  python -m tasks.detection.from_mmdet rtmdet_tiny_8xb32-300e_coco.pth rtmdet_tiny\n"
         "  python -m tasks.detection.from_mmdet epoch_300.pth cells --classes RBC,WBC,Platelets --image-size 320",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", type=Path, help="file of mmdetection, such as .pth"
@@ -105,7 +101,6 @@ def _convert(argv: list[str]) -> int:
         default=IMAGE_SIZE,
         help="side of the square that images are fitted into, pixels (default 640)",
     )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks instead of one-line errors")
     options = parser.parse_args(argv)
     from core.track.package import save_package
 

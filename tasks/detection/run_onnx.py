@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from core.cli import with_one_line_errors
+from core.cli import argument_parser, with_one_line_errors
 from core.errors import ConfigError, DataError
 from core.files import load_json
 from tasks.detection.postprocess import Limits, select, solid
@@ -83,16 +83,14 @@ class Program:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    return with_one_line_errors(_run, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(_run, argv)
 
 
 def _run(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.detection.run_onnx",
-        description="Finds objects with an exported detector, without torch, and writes the JSON that predict writes.",
-        epilog="example:\n  python -m tasks.detection.run_onnx detection.onnx --input photos --output found.json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = argument_parser(
+        "tasks.detection.run_onnx",
+        "Finds objects with an exported detector, without torch, and writes the JSON that predict writes.",
+        "  python -m tasks.detection.run_onnx detection.onnx --input photos --output found.json",
     )
     parser.add_argument("program", metavar="PROGRAM.onnx", type=Path, help="what export wrote, raw or not")
     parser.add_argument("--input", type=Path, required=True, help="image or folder of images")
@@ -105,7 +103,6 @@ def _run(argv: list[str]) -> int:
         "--max-detections", type=int, default=100, help="most boxes in an image (%(default)s)"
     )
     parser.add_argument("--strict", action="store_true", help="stop at the first bad image")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks instead of one-line errors")
     options = parser.parse_args(argv)
     if options.max_detections < 1:
         raise ConfigError(f"--max-detections {options.max_detections} must be 1 or more")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from core.cli import with_one_line_errors
+from core.cli import argument_parser, with_one_line_errors
 from core.config import to_dict
 from core.errors import ConfigError, DataError
 from core.task import Packaged
@@ -83,24 +82,21 @@ def package_nnunet(folder: Path) -> Packaged:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    return with_one_line_errors(_convert, list(sys.argv[1:] if argv is None else argv))
+    return with_one_line_errors(_convert, argv)
 
 
 def _convert(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.segmentation.from_nnunet",
-        description="Turns the folds of a training of nnU-Net v2 into a model for --model. Nothing in their files is "
-        "executed; postprocessing.pkl, which is a pickle, is not read.",
-        epilog="example:\n  python -m tasks.segmentation.from_nnunet "
+    parser = argument_parser(
+        "tasks.segmentation.from_nnunet",
+        "Turns the folds of a training of nnU-Net v2 into a model for --model. Nothing in their files is executed; "
+        "postprocessing.pkl, which is a pickle, is not read.",
+        "  python -m tasks.segmentation.from_nnunet "
         "nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres hippocampus",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "results", metavar="RESULTS", type=Path, help="folder TRAINER__PLANS__CONFIGURATION of nnU-Net"
     )
     parser.add_argument("package", metavar="PACKAGE", type=Path, help="new folder for the model")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks instead of one-line errors")
     options = parser.parse_args(argv)
     from core.track.package import save_package
 
