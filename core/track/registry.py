@@ -330,6 +330,8 @@ def promote_if_better(
                 elif champion in rescored:
                     decision = replace(decision, reason=decision.reason + trouble)
                 if decision.promote:
+                    if _aliases(client, name).get(CHAMPION) != champion:
+                        continue  # on a server, somebody else was faster
                     _make_champion(client, name, version)
                 client.set_model_version_tag(name, version, "promotion", decision.reason)
         if decision is not None:

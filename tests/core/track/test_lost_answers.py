@@ -69,14 +69,19 @@ def test_nothing_is_doubled_when_an_answer_is_lost(tracking, tmp_path, lose_answ
     assert mlflow.pyfunc.load_model(f"models:/{NAME}@champion").unwrap_python_model()
 
 
-def test_two_who_read_the_same_champion_end_with_the_better_one(tracking, tmp_path, monkeypatch):
-    """Ann decides, then Bob with the better model decides and writes, then Ann writes."""
+def register_three(tracking, folder):
+    """Three versions with errors of 9, 5 and 3; the first one is the champion."""
     store.prepare(tracking)
     for value in (9.0, 5.0, 3.0):
-        run, package = make_run(tmp_path, tracking)
+        run, package = make_run(folder, tracking)
         mode = "always" if value == 9.0 else "never"
         registry.register(run, package, TASK, metric="mape", value=value, digest="d" * 64, promote=mode)
         run.finish()
+
+
+def test_two_who_read_the_same_champion_end_with_the_better_one(tracking, tmp_path, monkeypatch):
+    """Ann decides, then Bob with the better model decides and writes, then Ann writes."""
+    register_three(tracking, tmp_path)
     monkeypatch.setattr(store, "sqlite_path", lambda uri: None)  # as on a server: no lock, and a second look
     monkeypatch.setattr(store, "exclusive", lambda uri: contextlib.nullcontext())
     ann_decided, bob_wrote, ann_wrote = threading.Event(), threading.Event(), threading.Event()
@@ -116,6 +121,24 @@ def test_two_who_read_the_same_champion_end_with_the_better_one(tracking, tmp_pa
     }
     assert reasons["bob"].startswith("promoted: mape 3 against the champion's 5")
     assert reasons["ann"].startswith("not promoted: mape 5 against the champion's 3")
+
+
+def test_a_champion_that_changed_since_the_decision_is_compared_with_again(tracking, tmp_path, monkeypatch):
+    """Ann decides against the old champion; before she writes, Bob's better model has become champion."""
+    register_three(tracking, tmp_path)
+    decide = registry.decide
+
+    def decide_late(challenger, champion, policy):
+        decision = decide(challenger, champion, policy)
+        if champion is not None and champion.value == 9.0:
+            registry._make_champion(mlflow.MlflowClient(), NAME, "3")
+        return decision
+
+    monkeypatch.setattr(registry, "decide", decide_late)
+    reason = registry.promote_if_better(TASK, "2", None).reason
+    assert reason.startswith("not promoted: mape 5 against the champion's 3")
+    aliases = mlflow.MlflowClient().get_registered_model(NAME).aliases
+    assert (str(aliases["champion"]), str(aliases["previous_champion"])) == ("3", "1")
 
 
 @pytest.mark.parametrize(
