@@ -52,7 +52,7 @@ OURS = "skipway, one batch, double precision up to the spectrum"
 OLD_LOOP = "loop over clips with the steps of librosa 0.6"
 KEPT_FILTERS = "the same with mel filters that are built once"
 NEW_LOOP = "loop over clips, librosa 0.11.0, as the released code of res8 has it"
-NEAR = "It depends on the processor: 5.1 on an idle Intel Xeon (commit 24bd753), 4.5 on an AMD EPYC."
+NEAR = "It depends on the caches of the processor."
 SMALLER = "BC-ResNet-1, which has half the parameters and a third of the multiplications"
 COLUMNS = 2**18
 """Bytes of a spectrum that librosa 0.6 computes at once."""

@@ -19,8 +19,9 @@ from core.errors import ConfigError
 from core.registry import Registry
 from tasks.speech.config import FeatureConfig
 
-CHUNK = 16
-"""Clips that are transformed together: their frames fit into the cache of a processor, 3 times as fast as 256."""
+CHUNK = 6
+"""Clips that are transformed together: frames and spectra fit into the cache of a processor. On an AMD EPYC 16 take 1.3
+and 256 four times as long."""
 
 KINDS: Registry[Callable[..., nn.Module]] = Registry("kind of features")
 
