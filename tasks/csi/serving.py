@@ -258,7 +258,8 @@ def _read_npy(path: Path) -> Any:
 
 
 def _read_npz(path: Path) -> Any:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Of a damaged archive NumPy would leave its own file open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         if COLUMN not in arrays.files and len(arrays.files) != 1:
             raise DataError(f"{path}: has the arrays {', '.join(arrays.files)}; call one {COLUMN}")
         return arrays[COLUMN if COLUMN in arrays.files else arrays.files[0]]
