@@ -38,7 +38,8 @@ HELD = {
     "denoising": "decoded images, up to `--data.memory`",
     "super_resolution": "decoded images and their small versions, up to `--data.memory`",
     "segmentation": "preprocessed cases, up to `--data.memory`, or none with `--data.cache FOLDER`",
-    "forecasting": "all series, 8 bytes a value and 8 more on the device: M4, 100,000 series, takes 0.4 GB",
+    "forecasting": "all series, 8 bytes a value and 8 more on the device: M4, 100,000 series, takes 0.4 GB. "
+    "Reading a CSV file takes a few times its size",
     "speech": "recordings in 16 bit, up to `--data.memory`; and features of `--data.variants`, up to a quarter of the "
     "memory (measured with 0)",
     "detection": "the images used last, up to `--data.memory`, 1 GB",

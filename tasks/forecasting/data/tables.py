@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def load_table(path: Path, config: DataConfig, shape: str) -> SeriesData:
     if ".parquet" in path.suffixes:
         frame, numbers, line = _read_parquet(path), None, "row"
     else:
-        frame, numbers, notes = _read_csv(path)
+        frame, numbers, notes = _read_csv(path, config)
         line = "line"
     if numbers is None:
         numbers = np.arange(1, len(frame) + 1)
@@ -63,6 +64,7 @@ def load_table(path: Path, config: DataConfig, shape: str) -> SeriesData:
         )
     reader = _long_rows if shape == "long" else _wide_rows
     rows = reader(frame, config, numbers, path.name, line, notes)
+    del frame  # its text takes more memory than all that follows
     data = group_rows(rows, config, path.name)
     data.notes[:0] = notes
     return data
@@ -99,23 +101,27 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: not a whole Parquet file ({reason}); write or copy it again") from None
 
 
-def _read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+def _read_csv(path: Path, config: DataConfig) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     """Returns all cells as text, the line of each row, and notes; columns are 0, 1, ... without a header."""
     text, notes = read_text(path)
-    lines = text.splitlines()
-    filled = np.array([number for number, line in enumerate(lines, start=1) if line.strip()])
-    first = lines[filled[0] - 1]
+    content = text.encode()
+    del text
+    if b"\n" not in content:  # an old Mac's lines, on some of which pandas fails
+        content = content.replace(b"\r", b"\n")
+    filled, first = _filled_lines(content)
     separator = max(",;\t|", key=first.count)
     if separator != ",":
         notes.append(f"{path.name}: columns are separated by {separator!r}")
     cells = [cell.strip().strip('"') for cell in first.split(separator)]
     header = not all(is_number(cell.replace(",", ".")) or cell == "" for cell in cells)
+    # Names and times stand in many rows: each is kept once.
+    shared = {name: "category" for name in (config.id_column, config.time_column) if header and name in cells}
     try:
         frame = pd.read_csv(
-            io.StringIO(text),
+            io.BytesIO(content),
             sep=separator,
             header=0 if header else None,
-            dtype=str,
+            dtype=defaultdict(lambda: "str", shared),
             keep_default_na=False,
             skipinitialspace=True,
             index_col=False,
@@ -137,6 +143,17 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     return frame, numbers, notes
 
 
+def _filled_lines(content: bytes) -> tuple[np.ndarray, str]:
+    """Returns the numbers of the lines that are not blank, from 1, and the text of the first."""
+    codes = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(codes == ord("\n")) + 1
+    starts = np.concatenate(([0], ends[ends < len(codes)]))
+    filled = np.flatnonzero(np.logical_or.reduceat(codes > ord(" "), starts))
+    begin = starts[filled[0]]
+    end = ends[filled[0]] if filled[0] < len(ends) else len(codes)
+    return filled + 1, content[begin:end].decode().strip()
+
+
 def _require(frame: pd.DataFrame, column: str, option: str, where: str) -> None:
     names = [str(name) for name in frame.columns]
     if column not in names:
@@ -156,13 +173,15 @@ def _long_rows(
         raise DataError(f"{where}: there are no rows")
     if config.id_column in frame.columns:
         column = frame[config.id_column]
-        blank = column.isna() | (column.astype(str).str.strip() == "")
+        codes, names = pd.factorize(column, use_na_sentinel=False)
+        named = pd.Series(names).astype(str)
+        blank = (pd.isna(names) | (named.str.strip() == "").to_numpy())[codes]
         if blank.any():
             raise DataError(
                 f"{where}, {line} {numbers[int(np.argmax(blank))]}: column {config.id_column!r} is empty; "
                 "every row needs the name of its series"
             )
-        ids = column.astype(str).to_numpy(dtype=object)
+        ids = named.to_numpy(dtype=object)[codes]
     elif config.id_column == "unique_id":
         ids = np.full(len(frame), where.split(".")[0], dtype=object)
         notes.append(f"{where}: there is no column 'unique_id' (data.id_column); all rows are one series")

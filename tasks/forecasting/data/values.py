@@ -48,9 +48,11 @@ def parse_numbers(
     if pd.api.types.is_datetime64_any_dtype(column):
         raise DataError(f"{where}: column {column.name!r} holds dates, not numbers; set data.target_column")
     values = pd.to_numeric(column, errors="coerce")
-    text = column.astype(str).str.strip()
-    bad = (values.isna() & ~text.str.lower().isin(MISSING)).to_numpy()
+    empty = values.isna().to_numpy()
+    bad = np.zeros(len(column), dtype=bool)
+    bad[empty] = ~column[empty].astype(str).str.strip().str.lower().isin(MISSING)
     if bad.any():
+        text = column.astype(str).str.strip()
         comma = text[bad].str.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
         if comma.all() and not text[~bad].str.contains(".", regex=False).any():
             notes.append(f"{where}: column {column.name!r} was read with decimal commas")
@@ -99,7 +101,13 @@ def parse_times(
         raise DataError(f"{where}: column {column.name!r} ({option}) holds true and false, not times")
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all() and not column.isna().any():
         column = column.astype(np.int64)
-    text = column.astype(str).str.strip()
+    codes, cells = pd.factorize(column, use_na_sentinel=False)  # each series has the same times
+    times = _read_times(pd.Series(cells).astype(str).str.strip(), where, notes)
+    return _checked(times.iloc[codes], column, numbers, where, line, option)
+
+
+def _read_times(text: pd.Series, where: str, notes: list[str]) -> pd.Series:
+    """Returns text as dates without zone, NaT where it is none, or as whole numbers."""
     if text.str.fullmatch(r"[+-]?\d{1,18}").all():
         return _whole_numbers(text, where, notes)
     quarters = text.str.extract(r"^(\d{4})[-_ ]?[Qq]([1-4])$")
@@ -109,11 +117,11 @@ def parse_times(
     if text.str.contains(_WITH_ZONE).any():
         world = pd.to_datetime(text, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None)
         local = pd.to_datetime(text.str.replace(_ZONE, "", regex=True), errors="coerce", format="ISO8601")
-        return _checked(_zoned(local, world, where, notes), column, numbers, where, line, option)
-    return _checked(_dates(text, where, notes), column, numbers, where, line, option)
+        return _zoned(local, world, where, notes)
+    return _dates(text, where, notes)
 
 
-def _whole_numbers(text: pd.Series, where: str, notes: list[str]) -> np.ndarray:
+def _whole_numbers(text: pd.Series, where: str, notes: list[str]) -> pd.Series:
     values = text.astype(np.int64)
     for pattern, form, word in (
         (r"(?:1[5-9]|2[01])\d\d", "%Y", "years"),
@@ -124,14 +132,14 @@ def _whole_numbers(text: pd.Series, where: str, notes: list[str]) -> np.ndarray:
             dates = pd.to_datetime(text, format=form, errors="coerce")
             if dates.notna().all():
                 notes.append(f"{where}: whole-number times such as {text.iloc[0]} were read as {word}")
-                return dates.to_numpy(dtype="datetime64[ns]")
+                return dates
     for digits, size, word in ((10, 10**9, "seconds"), (13, 10**6, "milliseconds")):
         if text.str.fullmatch(f"[1-4][0-9]{{{digits - 1}}}").all():
             notes.append(
                 f"{where}: whole-number times such as {text.iloc[0]} were read as {word} since 1970, in UTC"
             )
-            return (values * size).to_numpy().astype("datetime64[ns]")
-    return values.to_numpy()
+            return pd.to_datetime(values * size)
+    return values
 
 
 def _dates(text: pd.Series, where: str, notes: list[str]) -> pd.Series:
@@ -182,7 +190,7 @@ def _checked(
             f"{where}, {line} {numbers[row]}, column {column.name!r} ({option}): {cell!r} is not a date "
             f"between 1678 and 2261, or not in the form of the others{more}; write dates as YYYY-MM-DD"
         )
-    return dates.to_numpy(dtype="datetime64[ns]")
+    return dates.to_numpy(dtype=np.int64 if dates.dtype.kind == "i" else "datetime64[ns]")
 
 
 def zone_free(text: str) -> str:

@@ -60,6 +60,16 @@ def test_one_series_from_every_container_has_one_digest(read, tmp_path):
     assert frame_to_data(frame.assign(ds=DAYS.to_period("D")), DataConfig(horizon=2)).digest == digest
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("row", "message"), [("a,2024-03-05,five", "'five'"), ("a,soon,5", "'soon'"), (" ,2024-03-05,5", "empty")]
+)
+def test_an_error_names_the_line_of_the_file(read, end, row, message):
+    text = CSV.replace("a,2024-03-05,5", row).replace("a,2024-03-02", "\n  \na,2024-03-02")
+    with pytest.raises(DataError, match=f"line 9[,:].*{message}"):
+        read(("\n" + text).replace("\n", end))
+
+
 def test_decimal_commas_and_windows_text(read):
     text = "unique_id;ds;y\n" + "".join(f"Köln;{d:02d}.03.2024;{d},5\n" for d in range(1, 13))
     data = read(text.encode("cp1252"))
