@@ -198,7 +198,7 @@ class Mirror:
             for entry in self.record.datasets[done:]
         ]
         if inputs:
-            client.log_inputs(run_id, inputs)
+            store.repeated(lambda: client.log_inputs(run_id, inputs))
             self._save(datasets=done + len(inputs))
 
     def _push_metrics(self, client: MlflowClient, run_id: str) -> None:

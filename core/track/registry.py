@@ -31,8 +31,6 @@ PREFIX = "skipway-"
 
 SETTLE_SECONDS = 1.0
 """Shortest time after which a decision about a promotion is looked at again on a server."""
-ALIAS_TRIES = 5
-"""How often an alias is set on a server while others set it too."""
 
 
 @dataclass(frozen=True)
@@ -187,21 +185,7 @@ def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
 
 
 def _set_alias(client: MlflowClient, name: str, alias: str, version: str) -> None:
-    """Points an alias at a version.
-
-    A server looks for the alias and then inserts or updates it. If somebody else inserts or deletes it in between, its
-    database refuses (BAD_REQUEST); the next try finds what the other one has left.
-    """
-    from mlflow.exceptions import MlflowException
-
-    for left in reversed(range(ALIAS_TRIES)):
-        try:
-            client.set_registered_model_alias(name, alias, version)
-        except MlflowException as error:
-            if not left or error.error_code != "BAD_REQUEST":
-                raise
-        else:
-            return
+    store.repeated(lambda: client.set_registered_model_alias(name, alias, version))
 
 
 def _version(client: MlflowClient, name: str, version: str) -> ModelVersion:

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -22,6 +22,8 @@ from core.errors import TrackingError
 
 LOCK_SECONDS = 300.0
 """How long a process waits for another one that holds the database's lock."""
+TRIES = 5
+"""Of a call that others make at the same time."""
 
 _DEFAULTS = {
     # A pickle in a model runs code when it is loaded; MLflow still allows that by default.
@@ -250,6 +252,24 @@ def _check(path: Path) -> None:
             f"{path} has schema {found}, but mlflow {require_mlflow()} needs {expected}: back it up and run "
             f"`mlflow db upgrade {sqlite_uri(path)}`, or move it away"
         )
+
+
+def repeated(call: Callable[[], object]) -> None:
+    """Makes a call to a store whose repetition changes nothing, again where the database of a server refuses it.
+
+    A server looks for a row and then inserts or updates it. If somebody else inserts or deletes that row in between,
+    its database refuses (BAD_REQUEST), and the next try finds what the other one has left.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for left in reversed(range(TRIES)):
+        try:
+            call()
+        except MlflowException as error:
+            if not left or error.error_code != "BAD_REQUEST":
+                raise
+        else:
+            return
 
 
 def failures() -> tuple[type[Exception], ...]:

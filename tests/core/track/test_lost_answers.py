@@ -144,24 +144,20 @@ def test_a_champion_that_changed_since_the_decision_is_compared_with_again(track
 @pytest.mark.parametrize(
     ("refusals", "code", "calls"), [(2, "BAD_REQUEST", 3), (9, "BAD_REQUEST", 5), (1, "X", 1)]
 )
-def test_an_alias_that_two_set_at_once_is_set_again(monkeypatch, refusals, code, calls):
+def test_what_two_write_at_once_is_written_again(refusals, code, calls):
     """The database of a server refuses the second of two inserts, and an update of what another has deleted."""
     made = []
 
-    class Client:
-        def set_registered_model_alias(self, *arguments):
-            made.append(arguments)
-            if len(made) <= refusals:
-                error = mlflow.exceptions.MlflowException(
-                    "(psycopg2.errors.UniqueViolation) duplicate key value"
-                )
-                error.error_code = code
-                raise error
+    def write():
+        made.append(1)
+        if len(made) <= refusals:
+            error = mlflow.exceptions.MlflowException("(psycopg2.errors.UniqueViolation) duplicate key value")
+            error.error_code = code
+            raise error
 
-    done = contextlib.nullcontext() if calls == 3 else pytest.raises(mlflow.exceptions.MlflowException)
-    with done:
-        registry._set_alias(Client(), NAME, "champion", "2")
-    assert made == [(NAME, "champion", "2")] * calls
+    with contextlib.nullcontext() if calls == 3 else pytest.raises(mlflow.exceptions.MlflowException):
+        store.repeated(write)
+    assert len(made) == calls
 
 
 def test_a_challenger_whose_alias_another_took_away_gets_it_back(tracking, tmp_path, monkeypatch):

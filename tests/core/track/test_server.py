@@ -224,27 +224,38 @@ def test_two_clients_at_once_lose_nothing_and_a_third_loads_the_champion(
     )
 
 
-def test_four_who_set_a_new_alias_at_once_are_all_served(server, login):
+def test_four_who_make_a_new_row_at_once_are_all_served(server, tmp_path, login):
+    """Without a second try the database refuses about every second time."""
     login(ANN)
     store.prepare(server.uri)
 
     import mlflow
 
     client = mlflow.MlflowClient()
-    experiment = client.create_experiment("aliases")
-    run = client.create_run(experiment)
-    for number in range(8):  # without a second try the database refuses about every second time
-        name = f"aliases-{number}"
+    lines = []
+    runs = [Run.create("rows", tmp_path, server.uri, say=lines.append) for _ in range(4)]
+    for run in runs:
+        run.start()
+    ident = runs[0].mlflow_run_id
+    for number in range(8):
+        name = f"rows-{number}"
         client.create_registered_model(name)
-        source = f"runs:/{run.info.run_id}/model"
         versions = [
-            client.create_model_version(name, source, run_id=run.info.run_id).version for _ in range(4)
+            client.create_model_version(name, f"runs:/{ident}/model", run_id=ident).version for _ in runs
         ]
-        with ThreadPoolExecutor(4) as pool:
-            list(
-                pool.map(lambda version, name=name: registry._set_alias(client, name, "x", version), versions)
-            )
+
+        def write(run, version, name=name):
+            run.log_dataset(name, 1, "d" * 64)
+            run.flush()
+            registry._set_alias(client, name, "x", version)
+
+        with ThreadPoolExecutor(len(runs)) as pool:
+            list(pool.map(write, runs, versions))
         assert client.get_registered_model(name).aliases["x"] in versions
+    assert lines == []
+    for run in runs:
+        assert len(client.get_run(run.mlflow_run_id).inputs.dataset_inputs) == 8
+        run.finish()
 
 
 def test_strangers_other_hosts_and_other_pages_are_refused(server):
