@@ -35,6 +35,12 @@ SLOT = "ray_trial"
 """Attribute of a trial: Tune's name of its own trial."""
 RESULTS = "ray_tune"
 """Folder of Tune's own records, below that of the sweep."""
+SETTINGS = {
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is taken here, so that trials write their checkpoints
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the curves
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the paths of the options are relative to where the sweep was started
+}
+"""Environment of Tune."""
 
 
 def train_one(task: str, folder: str, end: float | None, group: str, slot: str) -> dict[str, Any]:
@@ -120,10 +126,8 @@ def train_with_ray(
             if "trial" in trial.last_result:
                 say(trial.last_result["trial"])
 
-        def __reduce__(
-            self,
-        ) -> tuple[type, tuple[()]]:  # Tune stores its settings; a bar of this process is none
-            return tune.Callback, ()
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return tune.Callback, ()  # Tune stores its settings, and the bar of this process is none
 
     if not ray.is_initialized():
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
@@ -152,14 +156,6 @@ def train_with_ray(
     finally:
         _stop(study, group)
         ray.shutdown()
-
-
-SETTINGS = {
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is taken here, so that trials write their checkpoints
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow has the curves
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the paths of the options are relative to where the sweep was started
-}
-"""Environment of Tune."""
 
 
 def _stop_reason(study: optuna.Study, group: str) -> str | None:
