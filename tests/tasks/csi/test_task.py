@@ -45,6 +45,7 @@ MODEL_OPTIONS = {
     "transformer": ["--model.width=8", "--model.feedforward=8"],
     "backbone": ["--model.backbone=resnet20_cifar"],
 }
+NO_COST = "--scoring.cost=false"  # its measurement takes most of the time
 
 run = partial(run_command, TASK)
 the_run = partial(run_folder, TASK)
@@ -144,7 +145,7 @@ def test_evaluate_gives_the_numbers_of_the_training(trained, work, capsys):
 
 def test_evaluate_on_other_conditions_and_disturbances(trained, work, capsys, no_figures):
     argv = ["--model", the_run(trained), "--data.test_models=[E]", "--data.test_noise=[phase:10dB, drop:0.5]"]
-    code, out, err = run("evaluate", [*argv, "--tracking=none"], capsys)
+    code, out, err = run("evaluate", [*argv, NO_COST, "--tracking=none"], capsys)
     assert (code, err) == (0, "") and "other data" in out
     rows = pd.read_csv(work / "evaluation" / "samples.csv")
     assert set(rows.model) == {"E"} and set(rows.disturbance) == {"phase_10dB", "drop_0.5"}
@@ -153,7 +154,7 @@ def test_evaluate_on_other_conditions_and_disturbances(trained, work, capsys, no
 
 def test_evaluate_on_a_folder_that_has_nothing_to_learn_from(trained, files, work, capsys, no_figures):
     shutil.copytree(files / "test", work / "other" / "test")
-    argv = ["--model", the_run(trained), "--data.path=other", "--tracking=none"]
+    argv = ["--model", the_run(trained), "--data.path=other", NO_COST, "--tracking=none"]
     code, out, err = run("evaluate", argv, capsys)
     assert (code, err) == (0, "") and "nothing to learn from" in out
     scores = json.loads((work / "evaluation" / "metrics.json").read_text())["metrics"]
@@ -239,7 +240,7 @@ def test_every_residual_rule_trains_and_is_rebuilt(files, work, capsys, no_figur
 
 
 def test_fdd_with_noise_that_is_drawn_once_and_early_stopping(files, work, capsys, no_figures):
-    argv = [f"--data.path={files}", *TINY, *SMALL, "--data.duplex=fdd", "--data.redraw=false"]
+    argv = [f"--data.path={files}", *TINY, *SMALL, NO_COST, "--data.duplex=fdd", "--data.redraw=false"]
     options = ["--train.patience=1", "--train.validate_every=1", "--model.standardise=batch"]
     code, out, err = run("train", [*argv, *options], capsys)
     assert (code, err) == (0, "")
@@ -290,7 +291,8 @@ def test_a_teacher_of_other_channels_is_refused(trained, work, capsys):
 
 def test_a_stopped_run_resumes_to_the_same_result(files, work, capsys, no_figures, stop_after):
     """In the middle of the second epoch, with dropout and with noise that is drawn anew."""
-    argv = [f"--data.path={files}", *TINY, *SMALL, "--model.dropout=0.2", "--data.validation_share=0"]
+    argv = [f"--data.path={files}", *TINY, *SMALL, NO_COST]
+    argv += ["--model.dropout=0.2", "--data.validation_share=0"]
     assert run("train", [*argv, "--output=whole"], capsys)[0] == 0
     with stop_after(6):
         code, _, err = run("train", [*argv, "--output=stopped"], capsys)
