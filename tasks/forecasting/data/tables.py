@@ -16,7 +16,7 @@ from tasks.forecasting.data.clean import group_rows
 from tasks.forecasting.data.files import read_text
 from tasks.forecasting.data.rows import Rows
 from tasks.forecasting.data.series import SeriesData
-from tasks.forecasting.data.values import is_number, parse_numbers, parse_times
+from tasks.forecasting.data.values import distinct, is_number, parse_numbers, parse_times
 
 if TYPE_CHECKING:
     from tasks.forecasting.config import DataConfig
@@ -173,15 +173,14 @@ def _long_rows(
         raise DataError(f"{where}: there are no rows")
     if config.id_column in frame.columns:
         column = frame[config.id_column]
-        codes, names = pd.factorize(column, use_na_sentinel=False)
-        named = pd.Series(names).astype(str)
-        blank = (pd.isna(names) | (named.str.strip() == "").to_numpy())[codes]
+        codes, names = distinct(column)
+        blank = column.isna().to_numpy() | (names.str.strip() == "").to_numpy()[codes]
         if blank.any():
             raise DataError(
                 f"{where}, {line} {numbers[int(np.argmax(blank))]}: column {config.id_column!r} is empty; "
                 "every row needs the name of its series"
             )
-        ids = named.to_numpy(dtype=object)[codes]
+        ids = names.to_numpy(dtype=object)[codes]
     elif config.id_column == "unique_id":
         ids = np.full(len(frame), where.split(".")[0], dtype=object)
         notes.append(f"{where}: there is no column 'unique_id' (data.id_column); all rows are one series")

@@ -25,6 +25,14 @@ def is_number(cell: Any) -> bool:
     return True
 
 
+def distinct(column: pd.Series) -> tuple[np.ndarray, pd.Series]:
+    """Returns the different cells of a column as text, in the order of their first, and which one each row has."""
+    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=False) != "string":
+        column = column.astype(str)  # lists have no hash, and 1 equals True
+    codes, cells = pd.factorize(column, use_na_sentinel=False)
+    return codes, pd.Series(cells).astype(str)
+
+
 def parse_numbers(
     column: pd.Series, numbers: np.ndarray, where: str, line: str, notes: list[str]
 ) -> np.ndarray:
@@ -101,8 +109,8 @@ def parse_times(
         raise DataError(f"{where}: column {column.name!r} ({option}) holds true and false, not times")
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all() and not column.isna().any():
         column = column.astype(np.int64)
-    codes, cells = pd.factorize(column, use_na_sentinel=False)  # each series has the same times
-    times = _read_times(pd.Series(cells).astype(str).str.strip(), where, notes)
+    codes, cells = distinct(column)  # each series has the same times
+    times = _read_times(cells.str.strip(), where, notes)
     return _checked(times.iloc[codes], column, numbers, where, line, option)
 
 

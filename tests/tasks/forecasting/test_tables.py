@@ -70,6 +70,14 @@ def test_an_error_names_the_line_of_the_file(read, end, row, message):
         read(("\n" + text).replace("\n", end))
 
 
+def test_cells_of_mixed_types_are_told_apart_by_their_text():
+    frame = pd.concat([long(DAYS, name=name) for name in (1, True, "1.0")], ignore_index=True)
+    assert only(frame_to_data(frame, DataConfig(horizon=2))).ids == ["1", "True", "1.0"]
+    for column, message in (("ds", "is not a date"), ("y", "is not a number")):
+        with pytest.raises(DataError, match=f"row 1, column '{column}'.*{message}"):
+            frame_to_data(frame.assign(**{column: [[1, 2]] * len(frame)}), DataConfig(horizon=2))
+
+
 def test_decimal_commas_and_windows_text(read):
     text = "unique_id;ds;y\n" + "".join(f"Köln;{d:02d}.03.2024;{d},5\n" for d in range(1, 13))
     data = read(text.encode("cp1252"))
