@@ -151,7 +151,7 @@ def _filled_lines(content: bytes) -> tuple[np.ndarray, str]:
     filled = np.flatnonzero(np.logical_or.reduceat(codes > ord(" "), starts))
     begin = starts[filled[0]]
     end = ends[filled[0]] if filled[0] < len(ends) else len(codes)
-    return filled + 1, content[begin:end].decode().strip()
+    return filled + 1, content[begin:end].decode().rstrip("\r\n")
 
 
 def _require(frame: pd.DataFrame, column: str, option: str, where: str) -> None:
