@@ -103,9 +103,11 @@ def prepare(folder: Path, world: World) -> tuple[Training, Facts]:
     assert said.code == 0, said.error
     killed = Training.new(TASK, folder / "killed", world, tracking="none")
     started = killed.start()
-    assert started.wait_until(lambda: killed.checkpoints and (killed.checkpoints[0] / PREVIOUS).exists())
+    # The former one is renamed first, and for a moment there is no other.
+    assert started.wait_until(lambda: list(killed.folder.rglob(PREVIOUS)) and killed.checkpoints)
     started.kill()
     assert killed.record["status"] == "RUNNING"
+    assert killed.checkpoints
     return killed, whole.facts
 
 

@@ -67,8 +67,9 @@ def test_two_damaged_checkpoints_are_one_line(untracked, tmp_path):
     assert checkpoints.refuse(checkpoints.copy_of(untracked[0], tmp_path / "both"), Random(0)) == []
 
 
-def test_the_comparisons_can_fail(untracked, monkeypatch):
+def test_the_comparisons_can_fail(untracked, tmp_path, monkeypatch):
     training, facts = untracked
+    monkeypatch.setattr(Training, "last", tmp_path)  # its own folder is as the kill left it
     name, value = next(iter(facts.metrics.items()))
     other = Facts({**facts.metrics, name: "0.5"}, "f" * 64)
 
@@ -76,6 +77,8 @@ def test_the_comparisons_can_fail(untracked, monkeypatch):
     assert training.differences(facts, Said(0, "", "")) == []
     assert training.differences(other, Said(0, "", "")) == [f"{name}: {value}, not 0.5", "the weights differ"]
     assert training.differences(facts, Said(1, "", "error: x")) == ["exit code 1: error: x"]
+    (tmp_path / ".last.pt.tmp").touch()
+    assert training.differences(facts, Said(0, "", "")) == ["left over: .last.pt.tmp"]
     assert one_line(Said(1, "", "error: no room in /a"), "/a") == []
     assert one_line(Said(1, "", "Traceback\nerror: no room")) == ["2 lines, the last one: error: no room"]
     assert one_line(Said(1, "", "error: no room"), "/a") == ["'/a' is not in: error: no room"]
