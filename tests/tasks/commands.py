@@ -1,6 +1,22 @@
 """The real commands of a task, as its tests call them."""
 
+import json
+
 from core.cli import main
+
+WATCH = """
+import contextlib, importlib, io, json, sys
+main = importlib.import_module(%r).main
+heavy = {"torch", "mlflow", "pandas", "matplotlib", "scipy", "numpy", "optuna"}
+for argv in json.loads(%r):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(argv)
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([code, out.getvalue(), err.getvalue(), sorted(heavy & sys.modules.keys())]))
+"""
 
 
 def run_folder(task, root):
@@ -17,3 +33,8 @@ def run_command(task, command, argv, capsys):
         code = stop.code
     said = capsys.readouterr()
     return code, said.out, said.err
+
+
+def watch(run_python, module, lines):
+    """Exit code, both streams and the heavy imports of a module's command for each line, in one fresh process."""
+    return [json.loads(line) for line in run_python(WATCH % (module, json.dumps(lines))).splitlines()]

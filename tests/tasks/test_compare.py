@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from commands import watch
 
 from core.cli import main as run_command
 from core.residual import PointwiseRule
@@ -18,49 +19,6 @@ from core.residual.rules import RULES
 from tasks.__main__ import task_names
 from tasks.compare import main, take
 from tasks.forecasting.task import TASK
-
-WATCH = """
-import contextlib, io, json, sys
-from tasks.compare import main
-heavy = {"torch", "mlflow", "pandas", "matplotlib", "scipy", "numpy"}
-for argv in json.loads(%r):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(argv)
-        except SystemExit as stop:
-            code = stop.code
-    print(json.dumps([code, out.getvalue(), err.getvalue(), sorted(heavy & sys.modules.keys())]))
-"""
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    """Options of a comparison of a moment, in an empty working directory."""
-    path = tmp_path / "sales.csv"
-    rows = [
-        f"{name},{2010 + t // 12}-{t % 12 + 1:02d}-01,{level + t + 5 * (t % 12)}"
-        for name, level in (("a", 10), ("b", 20), ("c", 300))
-        for t in range(60)
-    ]
-    path.write_text("\n".join(["unique_id,ds,y", *rows]) + "\n")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    # The pictures of a training take most of its time here; the tests of the task draw them.
-    monkeypatch.setattr(type(TASK), "figures", lambda *arguments: iter(()))
-    return [
-        f"--data.path={path}",
-        "--data.horizon=3",
-        "--model.lookbacks=[2]",
-        "--model.losses=[smape]",
-        "--model.blocks=2",
-        "--model.width=4",
-        "--train.steps=6",
-        "--train.batch_size=8",
-        "--train.tune_allocator=false",
-        "--tracking=none",
-    ]
 
 
 @pytest.fixture
@@ -123,7 +81,7 @@ def test_help_and_wrong_arguments_import_nothing_heavy(run_python):
         ["--task=forecasting", "--seeds=0"],
         [],
     ]
-    answers = [json.loads(line) for line in run_python(WATCH % json.dumps(lines)).splitlines()]
+    answers = watch(run_python, "tasks.compare", lines)
     assert all(heavy == [] for *_, heavy in answers)
     helps, (lrr, task, seeds, missing) = answers[:-4], answers[-4:]
     for code, out, err, _ in helps:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from commands import watch
 
 from core.cli import main as run_command
 from core.commands.sweep_space import Choices, Range, corners, dump_space, flags, parse_space
@@ -23,50 +24,14 @@ from tasks.sweep import main
 
 ROOT = Path(__file__).parents[2]
 SPACE = "{train.lr: log 1e-4..1e-1, model: {width: [4, 8]}}"
-WATCH = """
-import contextlib, io, json, sys
-from tasks.sweep import main
-heavy = {"torch", "mlflow", "pandas", "matplotlib", "scipy", "numpy", "optuna"}
-for argv in json.loads(%r):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(argv)
-        except SystemExit as stop:
-            code = stop.code
-    print(json.dumps([code, out.getvalue(), err.getvalue(), sorted(heavy & sys.modules.keys())]))
-"""
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
-    """Options of a sweep of a moment, in an empty working directory."""
-    path = tmp_path / "sales.csv"
-    rows = [
-        f"{name},{2010 + t // 12}-{t % 12 + 1:02d}-01,{level + t + 5 * (t % 12)}"
-        for name, level in (("a", 10), ("b", 20), ("c", 300))
-        for t in range(60)
-    ]
-    path.write_text("\n".join(["unique_id,ds,y", *rows]) + "\n")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    # Pictures and baselines take most of the time here; the tests of the task make them.
-    monkeypatch.setattr(type(TASK), "figures", lambda *arguments: iter(()))
+def small(small, monkeypatch):
+    """The same, and each data set's baselines are scored once."""
     original = type(TASK).baselines
     monkeypatch.setattr(type(TASK), "baselines", lambda self, c, d: _naive(original, self, c, d))
-    return [
-        f"--data.path={path}",
-        "--data.horizon=3",
-        "--model.lookbacks=[2]",
-        "--model.losses=[smape]",
-        "--model.blocks=2",
-        "--model.width=4",
-        "--train.steps=6",
-        "--train.batch_size=8",
-        "--train.tune_allocator=false",
-        "--tracking=none",
-    ]
+    return small
 
 
 @pytest.fixture
@@ -175,7 +140,7 @@ def test_help_and_wrong_spaces_import_nothing_heavy(run_python):
         ["--resume=nowhere"],
         [],
     ]
-    answers = [json.loads(line) for line in run_python(WATCH % json.dumps(lines)).splitlines()]
+    answers = watch(run_python, "tasks.sweep", lines)
     assert all(heavy == [] for *_, heavy in answers)
     for code, out, err, _ in answers[:2]:
         assert (code, err) == (0, "")
